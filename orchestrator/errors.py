@@ -1,0 +1,27 @@
+"""The errors a user can meet, as a tree; `cli` catches the root once and prints its lines."""
+
+from __future__ import annotations
+
+
+class BnsweepError(Exception):
+    """Root of all errors that have a message for the user. `lines` are shown one below the other."""
+
+    exit_code = 2
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+class UserError(BnsweepError):
+    """The user's mistake: a sweep file, an option, a name. Nothing was started (exit code 2)."""
+
+
+class SweepError(UserError):
+    """A sweep file that cannot be used; one line for each problem: file:line: key: found, allowed."""
+
+
+class UnreachableError(BnsweepError):
+    """The cluster, the store or (for sync, audit, ui) the tracker cannot be reached (exit code 3)."""
+
+    exit_code = 3

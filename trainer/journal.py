@@ -1,0 +1,55 @@
+"""A trial's append-only metric file: one JSON line for each epoch (DESIGN §5). No torch here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Record(BaseModel):
+    """One line of a journal: what was measured at the end of `epoch` (0: before training)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="constants")
+
+    seq: int
+    """Number of the record in the trial, from 0; equals `epoch` while there is a record an epoch."""
+    time_ms: int
+    """Fixed when first written, so that sending it to a tracker twice stores it once."""
+    step: int
+    """Optimizer updates done."""
+    epoch: int
+    attempt: int
+    metrics: dict[str, float]
+
+
+def append(path: Path, records: Iterable[Record]) -> None:
+    """Append records, each a whole line, and fsync."""
+    lines = b"".join(record.model_dump_json().encode() + b"\n" for record in records)
+    with path.open("ab") as file:
+        file.write(lines)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: Path) -> list[Record]:
+    """The valid records in order; a missing file is empty, a torn or damaged line ends the journal.
+
+    What stands after a damaged line has no known predecessor, so it is not read.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    records: list[Record] = []
+    for line in lines[:-1]:  # a line without its newline was not completely written
+        try:
+            record = Record.model_validate_json(line)
+        except ValidationError:
+            break
+        if records and record.epoch <= records[-1].epoch:
+            break
+        records.append(record)
+    return records
