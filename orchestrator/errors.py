@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class BnsweepError(Exception):
-    """Root of all errors that have a message for the user. `lines` are shown one below the other."""
+    """Root of all errors with a message for the user; `lines` are shown one below the other."""
 
     exit_code = 2
 
@@ -18,10 +18,10 @@ class UserError(BnsweepError):
 
 
 class SweepError(UserError):
-    """A sweep file that cannot be used; one line for each problem: file:line: key: found, allowed."""
+    """A sweep file that cannot be used; a line for each problem: file:line: key: found, allowed."""
 
 
 class UnreachableError(BnsweepError):
-    """The cluster, the store or (for sync, audit, ui) the tracker cannot be reached (exit code 3)."""
+    """Cluster, store or (for sync, audit, ui) tracker cannot be reached (exit code 3)."""
 
     exit_code = 3

@@ -15,7 +15,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="constants")
 
     seq: int
-    """Number of the record in the trial, from 0; equals `epoch` while there is a record an epoch."""
+    """Number of the record in the trial, from 0; equals `epoch`: there is a record an epoch."""
     time_ms: int
     """Fixed when first written, so that sending it to a tracker twice stores it once."""
     step: int

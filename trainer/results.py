@@ -32,7 +32,7 @@ FREEZE_PROOF = "freeze_proof.json"
 FINAL_TENSORS = "final.pt"
 
 FailureClass = Literal["user", "diverged", "oom", "lost", "io", "code", "stopped"]
-"""Why an attempt ended without a result; `stopped` is on request, `lost` a killed worker or node."""
+"""Why an attempt ended without a result; `stopped`: on request, `lost`: a killed worker or node."""
 
 
 class _Stored(BaseModel):
@@ -94,7 +94,7 @@ class Result(_Stored):
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`: temporary name in the same folder, fsync, rename, fsync of the folder."""
+    """Replace `path` by `data`: temporary name beside it, fsync, rename, fsync of the folder."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

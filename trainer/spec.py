@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 IDENTITY_VERSION = 1
-"""Raised only when the same spec would train to other numbers (tests/golden/trial_ids.json pins it)."""
+"""Raised only when the same spec would train to other numbers."""
 
 Model = Literal["cifar_resnet", "cifar_vgg", "imagenet_resnet", "bottleneck_resnet"]
 Dataset = Literal["digits", "cifar10", "cifar100", "imagenet", "image_folder", "synthetic"]
@@ -120,7 +120,7 @@ class TrialSpec(BaseModel):
         return self
 
     def changed(self, **fields: Any) -> TrialSpec:
-        """A new spec with `fields` replaced, validated again (milestones follow the epochs anew)."""
+        """A new spec with `fields` replaced, validated again (default milestones follow epochs)."""
         kept = self.identity_fields()
         return TrialSpec.model_validate({**kept, **fields})
 
@@ -141,7 +141,7 @@ class TrialSpec(BaseModel):
 
     @property
     def trial_id(self) -> str:
-        """Readable slug and hash of all that changes results, e.g. `cifar_resnet-d14-w1-bn_only-s0-3fa29c1b`."""
+        """Slug and hash of all that changes results: `cifar_resnet-d14-w1-bn_only-s0-3fa29c1b`."""
         return f"{self._slug()}-s{self.seed}-{self._hash(without_seed=False)}"
 
     def _slug(self) -> str:
@@ -157,7 +157,7 @@ class TrialSpec(BaseModel):
 
 
 def default_milestones(epochs: int) -> tuple[int, ...]:
-    """The paper's step schedule scaled to `epochs`: 160 gives (80, 120), 2 gives (1,), 1 gives ()."""
+    """The paper's step schedule scaled: 160 epochs give (80, 120), 2 give (1,), 1 gives ()."""
     return tuple(sorted({epochs // 2, epochs * 3 // 4} - {0, epochs}))
 
 
@@ -172,13 +172,13 @@ def image_size_of(spec: TrialSpec) -> int:
 
 
 def cross_field_problems(spec: TrialSpec) -> list[str]:
-    """What is wrong with fields taken together; each line names the field first (empty: all is well)."""
+    """What is wrong with fields taken together, each line beginning with the field's name."""
     problems = []
     if hint := depth_problem(spec.model, spec.depth):
         problems.append(f"depth: {hint}")
     if spec.trainable == "random_k" and spec.k == 0:
         problems.append(
-            "k: trainable random_k needs k, the weights trained in each output channel (the paper: 2)"
+            "k: trainable: random_k needs k, the trained weights of each output channel (paper: 2)"
         )
     if spec.trainable != "random_k" and spec.k:
         problems.append(f"k: only means something with trainable: random_k, not {spec.trainable}")
@@ -194,7 +194,7 @@ def cross_field_problems(spec: TrialSpec) -> list[str]:
 
 
 def depth_problem(model: str, depth: int) -> str:
-    """Why `depth` is impossible for `model`, with the nearest depths that are possible; empty when it is fine."""
+    """Why `depth` is impossible for `model`, and the nearest possible ones; empty if it is fine."""
     if model == "cifar_resnet":
         if depth >= 8 and (depth - 2) % 6 == 0:
             return ""
