@@ -67,14 +67,15 @@ class Counts(_Stored):
 
 
 class Result(_Stored):
-    """`result.json`: exists = the trial is finished. `metrics` come first, `history` last: readers
-    that want a line per trial need not parse the history."""
+    """`result.json`: exists = the trial is finished.
+
+    What a line of `status` needs stands first and the history last: a reader of ten thousand
+    results parses the beginning of each file only.
+    """
 
     version: int = 1
     trial_id: str
     config_id: str
-    metrics: dict[str, float]
-    """The last epoch's metrics, and the scalars of the probes."""
     attempt: int
     epochs: int
     seconds: float
@@ -84,6 +85,8 @@ class Result(_Stored):
     peak_memory_bytes: int
     exact: bool
     """False where a resume went on under other numerics."""
+    metrics: dict[str, float]
+    """The last epoch's metrics, and the scalars of the probes."""
     counts: Counts
     numerics: dict[str, Any]
     """How it was computed: device, threads, library versions, kernels, packing."""

@@ -1,0 +1,540 @@
+"""The store: one folder with all sweeps and trials, and the only code that lays out its folders.
+
+    sweeps/<name>/launches/<n>.json    each launch: the YAML as given and the resolved trials
+                  stop.json            a request to stop, for a launch and those before it
+                  forward/             how far the tracker has what the journals have
+    trials/<trial_id>/spec.json
+                      attempts/<n>/    one execution; see trainer/results.py and claims.py
+                      result.json      exists = finished
+    discarded/<trial_id>-<n>/          results set aside
+
+The state of a trial is derived from its folder at every look; nothing else remembers it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+from orchestrator import claims
+from orchestrator.claims import ResumedFrom, Start
+from orchestrator.errors import UnreachableError, UserError
+from trainer import journal, results
+from trainer.journal import Record
+from trainer.results import Failure, Result
+from trainer.spec import TrialSpec
+
+VERSION = 1
+State = Literal["pending", "running", "finished", "failed", "stopped"]
+STATES: tuple[State, ...] = ("pending", "running", "finished", "failed", "stopped")
+StopMode = Literal["graceful", "now"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
+_SUMMARY_BYTES = 16_384
+
+
+@dataclass(frozen=True)
+class TrialStatus:
+    """A trial's state as its folder says now."""
+
+    trial_id: str
+    state: State
+    attempt: int = 0
+    epoch: int | None = None
+    """The last completed epoch; None before the first evaluation."""
+    epochs: int = 0
+    test_accuracy: float | None = None
+    cause: str = ""
+    owner: str = ""
+    """Host and process of a running trial."""
+    images_per_second: float | None = None
+    started_ms: int | None = None
+    """When the newest attempt began."""
+    updated_ms: int | None = None
+    """When the last epoch was recorded."""
+    seconds: float | None = None
+    """Training time of a finished trial."""
+
+
+class Launch(BaseModel):
+    """`launches/<n>.json`: what was launched, complete enough to launch it again."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: int = 1
+    sweep: str
+    number: int
+    time_ms: int
+    host: str
+    description: str = ""
+    source: str = ""
+    """The YAML as given."""
+    filename: str = ""
+    overrides: tuple[str, ...] = ()
+    axes: tuple[str, ...] = ()
+    resources: dict[str, Any] = Field(default_factory=dict)
+    retries: int = 2
+    trials: tuple[dict[str, Any], ...] = ()
+    """The fields of each trial that differ from the global defaults."""
+
+    @property
+    def specs(self) -> tuple[TrialSpec, ...]:
+        """The resolved trials."""
+        return tuple(TrialSpec.model_validate(fields) for fields in self.trials)
+
+
+class Stop(BaseModel):
+    """`stop.json`: obeyed by launch `launch` and those before it, ignored by newer ones."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    launch: int
+    mode: StopMode
+    trials: tuple[str, ...] = ()
+    """Only these; empty: all."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An attempt that this process owns."""
+
+    trial_id: str
+    number: int
+    folder: Path
+    start: Start
+
+
+class Store:
+    """The folder `root`. Cheap to make; reads nothing until asked."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._clock_offset: float | None = None
+
+    # -- layout -------------------------------------------------------------------------------
+
+    @property
+    def sweeps_folder(self) -> Path:
+        """Folder with a folder for each sweep."""
+        return self.root / "sweeps"
+
+    @property
+    def trials_folder(self) -> Path:
+        """Folder with a folder for each trial."""
+        return self.root / "trials"
+
+    def sweep_folder(self, name: str) -> Path:
+        """The sweep's folder; the name cannot lead out of the store."""
+        return self.sweeps_folder / _safe(name, "sweep")
+
+    def trial_folder(self, trial_id: str) -> Path:
+        """The trial's folder; the id cannot lead out of the store."""
+        return self.trials_folder / _safe(trial_id, "trial")
+
+    def attempt_folder(self, trial_id: str, number: int) -> Path:
+        """The folder of one attempt."""
+        return self.trial_folder(trial_id) / results.ATTEMPTS / str(number)
+
+    def forward_folder(self, name: str) -> Path:
+        """Where the forwarder keeps its cursors and its lease."""
+        return self.sweep_folder(name) / "forward"
+
+    def launch_log(self, name: str, number: int) -> Path:
+        """Where the chatter of Ray and MLflow goes during a launch."""
+        return self.sweep_folder(name) / "launches" / f"{number}.log"
+
+    def open_for_writing(self) -> None:
+        """Make the folders, check that they can be written and are of a version known here."""
+        try:
+            for folder in (self.sweeps_folder, self.trials_folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            marker = self.root / "store.json"
+            if not marker.exists():
+                results.write_json(marker, {"version": VERSION})
+            self.now()
+        except OSError as error:
+            raise UnreachableError(
+                f"store {self.root}: cannot be written ({error.strerror}); "
+                "give another with --store or BNSWEEP_STORE"
+            ) from error
+        self.check_version()
+
+    def check_version(self) -> None:
+        """Refuse a store that a newer bnsweep wrote."""
+        try:
+            version = json.loads((self.root / "store.json").read_text())["version"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        if isinstance(version, int) and version > VERSION:
+            raise UserError(
+                f"store {self.root}: has version {version}, this bnsweep reads up to {VERSION}; "
+                "install a newer bnsweep"
+            )
+
+    def now(self) -> float:
+        """The file server's clock in seconds: what it stamps on a file written this moment."""
+        handle, path = tempfile.mkstemp(dir=self.root, prefix=".clock.")
+        try:
+            return os.fstat(handle).st_mtime
+        finally:
+            os.close(handle)
+            Path(path).unlink(missing_ok=True)
+
+    def _server_time(self) -> float:
+        """Like `now`, from an offset measured once: cheap enough for every status."""
+        if self._clock_offset is None:
+            try:
+                self._clock_offset = self.now() - time.time()
+            except OSError:  # a store that may only be read
+                self._clock_offset = 0.0
+        return time.time() + self._clock_offset
+
+    # -- sweeps and launches --------------------------------------------------------------------
+
+    def sweeps(self) -> list[str]:
+        """Names of the sweeps that were launched, sorted."""
+        if not self.sweeps_folder.is_dir():
+            return []
+        found = (p.name for p in self.sweeps_folder.iterdir() if (p / "launches").is_dir())
+        return sorted(name for name in found if _NAME.fullmatch(name))
+
+    def launch_numbers(self, name: str) -> list[int]:
+        """Numbers of a sweep's launches, oldest first."""
+        return _numbers(self.sweep_folder(name) / "launches", ".json")
+
+    def newest_launch(self, name: str) -> Launch | None:
+        """The sweep's newest readable launch; None where there is none."""
+        for number in reversed(self.launch_numbers(name)):
+            path = self.sweep_folder(name) / "launches" / f"{number}.json"
+            try:
+                return Launch.model_validate_json(path.read_bytes())
+            except (OSError, ValidationError):
+                continue
+        return None
+
+    def record_launch(self, launch: Launch) -> Launch:
+        """Store the launch under the next free number, and return it with that number."""
+        folder = self.sweep_folder(launch.sweep) / "launches"
+        folder.mkdir(parents=True, exist_ok=True)
+        number = max(self.launch_numbers(launch.sweep), default=0) + 1
+        while True:
+            numbered = launch.model_copy(update={"number": number})
+            temporary = folder / f".{number}.{os.getpid()}"
+            results.write_json(temporary, numbered)
+            try:
+                os.link(temporary, folder / f"{number}.json")
+                return numbered
+            except FileExistsError:
+                number += 1
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def request_stop(self, name: str, stop: Stop) -> None:
+        """Write the sweep's stop.json."""
+        results.write_json(self.sweep_folder(name) / "stop.json", stop)
+
+    def stop_for(self, name: str, launch: int) -> Stop | None:
+        """The request that the launch must obey, if there is one."""
+        try:
+            stop = Stop.model_validate_json((self.sweep_folder(name) / "stop.json").read_bytes())
+        except (OSError, ValidationError):
+            return None
+        return stop if stop.launch >= launch else None
+
+    def hold_back(self, name: str, launch: int, held: dict[str, str]) -> None:
+        """Tell the launch's workers which trials not to begin, and why."""
+        path = self.sweep_folder(name) / "launches" / f"{launch}.held"
+        results.write_json(path, dict(held))
+
+    def held_back(self, name: str, launch: int) -> dict[str, str]:
+        """Trials that the launch does not begin: id and reason."""
+        path = self.sweep_folder(name) / "launches" / f"{launch}.held"
+        try:
+            return {str(k): str(v) for k, v in json.loads(path.read_text()).items()}
+        except (OSError, ValueError, AttributeError):
+            return {}
+
+    # -- trials ------------------------------------------------------------------------------
+
+    def trial_ids(self) -> Iterator[str]:
+        """All trials with a folder, in no order."""
+        if self.trials_folder.is_dir():
+            with os.scandir(self.trials_folder) as entries:
+                yield from (e.name for e in entries if _NAME.fullmatch(e.name))
+
+    def spec(self, trial_id: str) -> TrialSpec | None:
+        """The stored spec; None where it is missing or damaged."""
+        try:
+            path = self.trial_folder(trial_id) / results.SPEC
+            return TrialSpec.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def attempts(self, trial_id: str) -> list[int]:
+        """Numbers of the trial's attempts, oldest first."""
+        return _numbers(self.trial_folder(trial_id) / results.ATTEMPTS)
+
+    def result(self, trial_id: str) -> Result | None:
+        """The whole result; None where the trial is not finished or the file is damaged."""
+        try:
+            return Result.model_validate_json(
+                (self.trial_folder(trial_id) / results.RESULT).read_bytes()
+            )
+        except (OSError, ValidationError):
+            return None
+
+    def failure(self, trial_id: str) -> Failure | None:
+        """Why the newest attempt ended without a result; None while it runs or where it has one."""
+        numbers = self.attempts(trial_id)
+        return self.failure_of(trial_id, numbers[-1]) if numbers else None
+
+    def failure_of(self, trial_id: str, number: int) -> Failure | None:
+        """How an attempt failed: its error.json, or `lost` where its process is gone."""
+        folder = self.attempt_folder(trial_id, number)
+        try:
+            return Failure.model_validate_json((folder / results.ERROR).read_bytes())
+        except FileNotFoundError:
+            pass
+        except (OSError, ValidationError):
+            return Failure(failure="code", cause="error.json is damaged", attempt=number)
+        if (folder / results.RESULT).exists() or claims.alive(folder, self._server_time()):
+            return None
+        start = claims.read_start(folder)
+        records = journal.read(folder / results.JOURNAL)
+        host = start.owner if start else "an unknown host"
+        return Failure(
+            failure="lost",
+            cause=f"the worker on {host} died without a word",
+            host=start.host if start else "",
+            attempt=number,
+            epoch=records[-1].epoch if records else None,
+        )
+
+    def journal(self, trial_id: str) -> list[Record]:
+        """The trial's records: the chain of its attempts, each cut where the next one resumed."""
+        for number in reversed(self.attempts(trial_id)):
+            if records := self._chain(trial_id, number):
+                return records
+        return []
+
+    def _chain(self, trial_id: str, number: int) -> list[Record]:
+        folder = self.attempt_folder(trial_id, number)
+        own = journal.read(folder / results.JOURNAL)
+        start = claims.read_start(folder)
+        resumed = start.resumed_from if start else None
+        if not own or resumed is None or resumed.attempt >= number:
+            return own
+        inherited = {r.epoch: r for r in own if r.epoch <= resumed.epoch}
+        inherited.update(
+            {r.epoch: r for r in self._chain(trial_id, resumed.attempt) if r.epoch <= resumed.epoch}
+        )
+        return sorted(inherited.values(), key=lambda r: r.epoch) + [
+            r for r in own if r.epoch > resumed.epoch
+        ]
+
+    def state(self, trial: TrialSpec | str) -> TrialStatus:
+        """The trial's state now. A spec saves reading spec.json for the number of epochs."""
+        trial_id = trial if isinstance(trial, str) else trial.trial_id
+        folder = self.trial_folder(trial_id)
+        finished = _finished_status(trial_id, folder / results.RESULT)
+        if finished is not None:
+            return finished
+        spec = self.spec(trial_id) if isinstance(trial, str) else trial
+        epochs = spec.epochs if spec else 0
+        numbers = self.attempts(trial_id)
+        if not numbers:
+            return TrialStatus(trial_id, "pending", epochs=epochs)
+        return self._unfinished_status(trial_id, numbers[-1], epochs)
+
+    def _unfinished_status(self, trial_id: str, number: int, epochs: int) -> TrialStatus:
+        start = claims.read_start(self.attempt_folder(trial_id, number))
+        failure = self.failure_of(trial_id, number)
+        records = self.journal(trial_id)
+        last = records[-1] if records else None
+        state: State = "running"
+        if failure is not None:
+            state = "stopped" if failure.failure in ("stopped", "lost") else "failed"
+        return TrialStatus(
+            trial_id,
+            state,
+            attempt=number,
+            epoch=last.epoch if last else None,
+            epochs=epochs,
+            test_accuracy=last.metrics.get("test/accuracy") if last else None,
+            cause=failure.cause if failure else "",
+            owner=start.owner if start else "",
+            images_per_second=last.metrics.get("images_per_second") if last else None,
+            started_ms=start.time_ms if start else None,
+            updated_ms=last.time_ms if last else None,
+        )
+
+    # -- ownership ---------------------------------------------------------------------------
+
+    def claim(self, spec: TrialSpec, owner: Start) -> Claim | None:
+        """Take the trial, or None where it is finished or another living attempt has it."""
+        folder = self.trial_folder(spec.trial_id)
+        (folder / results.ATTEMPTS).mkdir(parents=True, exist_ok=True)
+        if not (folder / results.SPEC).exists():
+            results.write_json(folder / results.SPEC, spec)
+        numbers = self.attempts(spec.trial_id)
+        if self._finished_or_published(spec.trial_id, numbers):
+            return None
+        if numbers:
+            newest = self.attempt_folder(spec.trial_id, numbers[-1])
+            if claims.alive(newest, self.now()):
+                return None
+        number = max(numbers, default=0) + 1
+        attempt = self.attempt_folder(spec.trial_id, number)
+        try:
+            attempt.mkdir()
+        except FileExistsError:
+            return None
+        results.write_json(attempt / results.START, owner)
+        return Claim(spec.trial_id, number, attempt, owner)
+
+    def _finished_or_published(self, trial_id: str, numbers: list[int]) -> bool:
+        """Whether there is a result; one whose attempt died before linking it is linked now."""
+        target = self.trial_folder(trial_id) / results.RESULT
+        if target.exists():
+            if self.result(trial_id) is not None:
+                return True
+            os.replace(target, target.with_suffix(f".damaged-{time.time_ns()}"))
+        for number in reversed(numbers):
+            attempt = self.attempt_folder(trial_id, number)
+            if _readable_result(attempt / results.RESULT):
+                _link_once(attempt / results.RESULT, target)
+                return True
+        return False
+
+    def resumed(self, claim: Claim, resumed_from: ResumedFrom | None) -> None:
+        """Record in start.json where the attempt goes on from, before its first journal line."""
+        start = claim.start.model_copy(update={"resumed_from": resumed_from})
+        results.write_json(claim.folder / results.START, start)
+
+    def superseded(self, claim: Claim) -> bool:
+        """Whether the claim was taken over: a later attempt exists, or the folder is gone."""
+        newer = self.attempt_folder(claim.trial_id, claim.number + 1)
+        return newer.exists() or not claim.folder.exists()
+
+    def publish(self, claim: Claim) -> bool:
+        """Link the attempt's result into place, once. False where another attempt was first."""
+        target = self.trial_folder(claim.trial_id) / results.RESULT
+        if not _link_once(claim.folder / results.RESULT, target):
+            return False
+        for number in self.attempts(claim.trial_id):  # nothing continues from these any more
+            for name in (results.CHECKPOINT, results.CHECKPOINT_PREVIOUS):
+                if number <= claim.number:
+                    (self.attempt_folder(claim.trial_id, number) / name).unlink(missing_ok=True)
+        return True
+
+    def fail(self, claim: Claim, failure: Failure) -> None:
+        """Record that the attempt ended without a result."""
+        results.write_json(claim.folder / results.ERROR, failure)
+
+    def give_up_lost(self, trial_id: str, failure: Failure) -> None:
+        """Record that a trial whose workers keep dying is not tried again (its owner is gone)."""
+        results.write_json(self.attempt_folder(trial_id, failure.attempt) / results.ERROR, failure)
+
+    def discard(self, trial_id: str) -> Path:
+        """Set a trial's folder aside, so that it runs again; returns where it went."""
+        folder = self.trial_folder(trial_id)
+        if not folder.is_dir():
+            raise UserError(f"trial {trial_id}: has no results in {self.root}")
+        status = self.state(trial_id)
+        if status.state == "running":
+            raise UserError(
+                f"trial {trial_id}: is running ({status.owner}); stop it first: "
+                f"bnsweep stop SWEEP --trial {trial_id}"
+            )
+        aside = self.root / "discarded"
+        aside.mkdir(exist_ok=True)
+        number = 1
+        while (aside / f"{trial_id}-{number}").exists():
+            number += 1
+        os.replace(folder, aside / f"{trial_id}-{number}")
+        return aside / f"{trial_id}-{number}"
+
+    def remove(self, path: Path) -> None:
+        """Delete a file or folder of the store (gc); never anything outside it."""
+        if self.root not in path.absolute().parents:
+            raise ValueError(f"{path} is not in the store")
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _safe(name: str, what: str) -> str:
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise UserError(f"{what} {name!r}: not a name; allowed: letters, digits, '_', '-', '.'")
+    return name
+
+
+def _numbers(folder: Path, suffix: str = "") -> list[int]:
+    """The positive whole numbers that are names in `folder` (with `suffix`), sorted."""
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
+    return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
+
+
+def _link_once(source: Path, target: Path) -> bool:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return False
+    results.sync_folder(target.parent)
+    return True
+
+
+def _readable_result(path: Path) -> bool:
+    try:
+        Result.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return False
+    return True
+
+
+def _finished_status(trial_id: str, path: Path) -> TrialStatus | None:
+    """The state of a trial that has a result, from the beginning of the file; else None."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_SUMMARY_BYTES)
+            file.seek(-min(2, len(head)), os.SEEK_END)
+            whole = file.read() == b"}\n"
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UnreachableError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        found: dict[str, Any] = from_json(head, allow_partial=True) if whole else {}
+        return TrialStatus(
+            trial_id,
+            "finished",
+            attempt=int(found["attempt"]),
+            epoch=int(found["epochs"]),
+            epochs=int(found["epochs"]),
+            test_accuracy=found["metrics"].get("test/accuracy"),
+            started_ms=int(found["started_ms"]),
+            updated_ms=int(found["finished_ms"]),
+            seconds=float(found["seconds"]),
+        )
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return TrialStatus(
+            trial_id,
+            "failed",
+            cause=f"{path} is damaged; resume sets it aside and trains the trial again",
+        )
