@@ -115,8 +115,8 @@ class TrialSpec(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        for problem in cross_field_problems(self):
-            raise ValueError(problem)
+        if problems := cross_field_problems(self):
+            raise ValueError("\n".join(problems))
         return self
 
     def changed(self, **fields: Any) -> TrialSpec:

@@ -1,0 +1,64 @@
+"""Sweep files: YAML text → a checked `SweepSpec` with its trials (DESIGN §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import SweepError
+from orchestrator.expand import expand
+from orchestrator.sections import Resources, read_sections
+from orchestrator.yaml_text import Problems, compose
+from trainer.spec import TrialSpec
+
+__all__ = ["Resources", "SweepSpec", "load", "parse"]
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """A sweep: what its file says, and the trials that this means."""
+
+    name: str
+    description: str
+    trials: tuple[TrialSpec, ...]
+    """In a stable order: the axes as in the file, the last one fastest, then the seeds."""
+    axes: tuple[str, ...]
+    """The swept fields, in the file's order."""
+    resources: Resources
+    retries: int
+    source: str
+    """The YAML text as given."""
+    overrides: tuple[str, ...] = ()
+
+
+def load(path: Path | str, overrides: Sequence[str] = ()) -> SweepSpec:
+    """The sweep in a file. Raises SweepError: a line for each problem, all at once."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SweepError(f"{path}: not text in UTF-8 (byte {error.start})") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SweepError(f"{path}: cannot be read: {reason}") from error
+    return parse(text, Path(path).name, overrides)
+
+
+def parse(text: str, filename: str, overrides: Sequence[str] = ()) -> SweepSpec:
+    """The sweep in a text; `filename` stands in messages. Raises SweepError as `load`."""
+    problems = Problems()
+    root = compose(text, filename, problems)
+    draft = read_sections(root, problems)
+    problems.raise_if_any()
+    trials = expand(draft, root.where, problems)
+    problems.raise_if_any()
+    return SweepSpec(
+        name=draft.name,
+        description=draft.description,
+        trials=trials,
+        axes=tuple(draft.axes),
+        resources=draft.resources,
+        retries=draft.retries,
+        source=text,
+        overrides=tuple(overrides),
+    )
