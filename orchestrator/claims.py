@@ -1,166 +1,127 @@
 """Who owns a trial: attempt folders as claims, without locks (DESIGN §5).
 
 The exclusive `mkdir attempts/<n>` is the claim and n the fencing number. An attempt writes only
-into its own folder, so that a zombie writes where nobody reads.
+into its own folder, so that a zombie writes where nobody reads; its result is linked into place
+once.
 """
 
 from __future__ import annotations
 
 import os
-import socket
-import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from orchestrator import liveness
+from orchestrator.liveness import ResumedFrom, Start
+from orchestrator.store import Store
 from trainer import results
-
-STALE_S = 150.0
-"""A heartbeat older than this, by the file server's clock, belongs to no living attempt."""
-HEARTBEAT_S = 15.0
+from trainer.results import Failure, Result
+from trainer.spec import TrialSpec
 
 
-class ResumedFrom(BaseModel):
-    """The checkpoint an attempt went on from: the last epoch it holds, of which attempt."""
+@dataclass(frozen=True)
+class Claim:
+    """An attempt that this process owns."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    attempt: int
-    epoch: int
-
-
-class Start(BaseModel):
-    """`start.json`: the process that made the claim, and where it went on from."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    host: str
-    boot_id: str
-    pid_namespace: str
-    pid: int
-    process_start: str
-    """Start time of the process in kernel ticks: a PID alone may have been given out again."""
-    time_ms: int
-    sweep: str = ""
-    launch: int = 0
-    resumed_from: ResumedFrom | None = None
-
-    @property
-    def owner(self) -> str:
-        """The process for a person: `host, pid 123`."""
-        return f"{self.host}, pid {self.pid}"
+    trial_id: str
+    number: int
+    folder: Path
+    start: Start
 
 
-def this_process(sweep: str = "", launch: int = 0) -> Start:
-    """The calling process as the owner of a claim."""
-    return Start(
-        host=socket.gethostname(),
-        boot_id=_boot_id(),
-        pid_namespace=_pid_namespace(),
-        pid=os.getpid(),
-        process_start=_process_start(os.getpid()),
-        time_ms=time.time_ns() // 1_000_000,
-        sweep=sweep,
-        launch=launch,
-    )
-
-
-def read_start(attempt: Path) -> Start | None:
-    """The attempt's `start.json`; None where it is missing or damaged."""
-    try:
-        return Start.model_validate_json((attempt / results.START).read_bytes())
-    except (OSError, ValidationError):
+def claim(store: Store, spec: TrialSpec, owner: Start) -> Claim | None:
+    """Take the trial, or None where it is finished or another living attempt has it."""
+    folder = store.trial_folder(spec.trial_id)
+    (folder / results.ATTEMPTS).mkdir(parents=True, exist_ok=True)
+    if not (folder / results.SPEC).exists():
+        results.write_json(folder / results.SPEC, spec)
+    numbers = store.attempts(spec.trial_id)
+    if _finished_or_published(store, spec.trial_id, numbers):
         return None
-
-
-def provably_gone(start: Start) -> bool:
-    """Whether the owner cannot be running: seen only from its own boot and PID namespace."""
-    if not start.boot_id or start.boot_id != _boot_id():
-        return False
-    if start.pid_namespace != _pid_namespace():
-        return False
-    return _process_start(start.pid) != start.process_start
-
-
-def ended(attempt: Path) -> bool:
-    """Whether the attempt itself says that it is over."""
-    return (attempt / results.ERROR).exists() or (attempt / results.RESULT).exists()
-
-
-def alive(attempt: Path, now: float) -> bool:
-    """Whether the attempt may still be training. `now`: the file server's clock in seconds."""
-    if ended(attempt):
-        return False
-    start = read_start(attempt)
-    if start is not None and provably_gone(start):
-        return False
-    return now - _last_beat(attempt) < STALE_S
-
-
-def _last_beat(attempt: Path) -> float:
-    for path in (attempt / results.HEARTBEAT, attempt):  # a claim is a sign of life too
-        try:
-            return path.stat().st_mtime
-        except OSError:
-            continue
-    return 0.0
-
-
-class Heartbeat:
-    """Touches an attempt's heartbeat file from a thread while the attempt runs."""
-
-    def __init__(self, attempt: Path, interval_s: float = HEARTBEAT_S) -> None:
-        self._path = attempt / results.HEARTBEAT
-        self._interval_s = interval_s
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._path.touch()
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _beat(self) -> None:
-        while not self._over.wait(self._interval_s):
-            try:
-                os.utime(self._path)
-            except OSError:
-                continue  # the store is away for a moment: the next beat tries again
-
-
-def _boot_id() -> str:
-    return _first_line(Path("/proc/sys/kernel/random/boot_id"))
-
-
-def _pid_namespace() -> str:
+    if numbers:
+        newest = store.attempt_folder(spec.trial_id, numbers[-1])
+        if liveness.alive(newest, store.now()):
+            return None
+    number = max(numbers, default=0) + 1
+    attempt = store.attempt_folder(spec.trial_id, number)
     try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
+        attempt.mkdir()
+    except FileExistsError:
+        return None
+    if (folder / results.RESULT).exists():  # published while we looked
+        attempt.rmdir()
+        return None
+    results.write_json(attempt / results.START, owner)
+    return Claim(spec.trial_id, number, attempt, owner)
 
 
-def _process_start(pid: int) -> str:
-    """Field 22 of /proc/PID/stat; empty where there is no such process, or only its zombie."""
-    fields = _first_line(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
-    if len(fields) < 20 or fields[0] in "ZX":
-        return ""
-    return fields[19]
+def _finished_or_published(store: Store, trial_id: str, numbers: list[int]) -> bool:
+    """Whether there is a result; one whose attempt died before linking it is linked now."""
+    target = store.trial_folder(trial_id) / results.RESULT
+    if target.exists():
+        if store.result(trial_id) is not None:
+            return True
+        os.replace(target, target.with_suffix(f".damaged-{time.time_ns()}"))
+    for number in reversed(numbers):
+        attempt = store.attempt_folder(trial_id, number)
+        if _readable_result(attempt / results.RESULT):
+            _link_once(attempt / results.RESULT, target)
+            return True
+    return False
 
 
-def _first_line(path: Path) -> str:
+def resumed(claim: Claim, resumed_from: ResumedFrom | None) -> None:
+    """Record in start.json where the attempt goes on from, before its first journal line."""
+    start = claim.start.model_copy(update={"resumed_from": resumed_from})
+    results.write_json(claim.folder / results.START, start)
+
+
+def superseded(store: Store, claim: Claim) -> bool:
+    """Whether the claim was taken over: a later attempt exists, or the folder is gone."""
+    newer = store.attempt_folder(claim.trial_id, claim.number + 1)
+    return newer.exists() or not claim.folder.exists()
+
+
+def publish(store: Store, claim: Claim) -> bool:
+    """Link the attempt's result into place, once. False where another attempt was first.
+
+    Checkpoints go: nothing continues from them any more, and what trained is in the artifacts.
+    """
+    target = store.trial_folder(claim.trial_id) / results.RESULT
+    if not _link_once(claim.folder / results.RESULT, target):
+        return False
+    for number in store.attempts(claim.trial_id):
+        for name in (results.CHECKPOINT, results.CHECKPOINT_PREVIOUS):
+            if number <= claim.number:
+                (store.attempt_folder(claim.trial_id, number) / name).unlink(missing_ok=True)
+    return True
+
+
+def fail(claim: Claim, failure: Failure) -> None:
+    """Record that the attempt ended without a result."""
+    results.write_json(claim.folder / results.ERROR, failure)
+
+
+def give_up_lost(store: Store, trial_id: str, failure: Failure) -> None:
+    """Record that a trial whose workers keep dying is not tried again (its owner is gone)."""
+    results.write_json(store.attempt_folder(trial_id, failure.attempt) / results.ERROR, failure)
+
+
+def _link_once(source: Path, target: Path) -> bool:
     try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
+        os.link(source, target)
+    except FileExistsError:
+        return False
+    results.sync_folder(target.parent)
+    return True
+
+
+def _readable_result(path: Path) -> bool:
+    try:
+        Result.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return False
+    return True

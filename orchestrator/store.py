@@ -20,99 +20,27 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json
 
-from orchestrator import claims
-from orchestrator.claims import ResumedFrom, Start
+from orchestrator import liveness
 from orchestrator.errors import UnreachableError, UserError
+from orchestrator.records import Launch as Launch
+from orchestrator.records import State as State
+from orchestrator.records import Stop as Stop
+from orchestrator.records import TrialStatus as TrialStatus
 from trainer import journal, results
 from trainer.journal import Record
 from trainer.results import Failure, Result
 from trainer.spec import TrialSpec
 
 VERSION = 1
-State = Literal["pending", "running", "finished", "failed", "stopped"]
-STATES: tuple[State, ...] = ("pending", "running", "finished", "failed", "stopped")
-StopMode = Literal["graceful", "now"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 _SUMMARY_BYTES = 16_384
-
-
-@dataclass(frozen=True)
-class TrialStatus:
-    """A trial's state as its folder says now."""
-
-    trial_id: str
-    state: State
-    attempt: int = 0
-    epoch: int | None = None
-    """The last completed epoch; None before the first evaluation."""
-    epochs: int = 0
-    test_accuracy: float | None = None
-    cause: str = ""
-    owner: str = ""
-    """Host and process of a running trial."""
-    images_per_second: float | None = None
-    started_ms: int | None = None
-    """When the newest attempt began."""
-    updated_ms: int | None = None
-    """When the last epoch was recorded."""
-    seconds: float | None = None
-    """Training time of a finished trial."""
-
-
-class Launch(BaseModel):
-    """`launches/<n>.json`: what was launched, complete enough to launch it again."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    version: int = 1
-    sweep: str
-    number: int
-    time_ms: int
-    host: str
-    description: str = ""
-    source: str = ""
-    """The YAML as given."""
-    filename: str = ""
-    overrides: tuple[str, ...] = ()
-    axes: tuple[str, ...] = ()
-    resources: dict[str, Any] = Field(default_factory=dict)
-    retries: int = 2
-    trials: tuple[dict[str, Any], ...] = ()
-    """The fields of each trial that differ from the global defaults."""
-
-    @property
-    def specs(self) -> tuple[TrialSpec, ...]:
-        """The resolved trials."""
-        return tuple(TrialSpec.model_validate(fields) for fields in self.trials)
-
-
-class Stop(BaseModel):
-    """`stop.json`: obeyed by launch `launch` and those before it, ignored by newer ones."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    launch: int
-    mode: StopMode
-    trials: tuple[str, ...] = ()
-    """Only these; empty: all."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """An attempt that this process owns."""
-
-    trial_id: str
-    number: int
-    folder: Path
-    start: Start
 
 
 class Store:
@@ -308,9 +236,9 @@ class Store:
             pass
         except (OSError, ValidationError):
             return Failure(failure="code", cause="error.json is damaged", attempt=number)
-        if (folder / results.RESULT).exists() or claims.alive(folder, self._server_time()):
+        if (folder / results.RESULT).exists() or liveness.alive(folder, self._server_time()):
             return None
-        start = claims.read_start(folder)
+        start = liveness.read_start(folder)
         records = journal.read(folder / results.JOURNAL)
         host = start.owner if start else "an unknown host"
         return Failure(
@@ -331,7 +259,7 @@ class Store:
     def _chain(self, trial_id: str, number: int) -> list[Record]:
         folder = self.attempt_folder(trial_id, number)
         own = journal.read(folder / results.JOURNAL)
-        start = claims.read_start(folder)
+        start = liveness.read_start(folder)
         resumed = start.resumed_from if start else None
         if not own or resumed is None or resumed.attempt >= number:
             return own
@@ -358,7 +286,7 @@ class Store:
         return self._unfinished_status(trial_id, numbers[-1], epochs)
 
     def _unfinished_status(self, trial_id: str, number: int, epochs: int) -> TrialStatus:
-        start = claims.read_start(self.attempt_folder(trial_id, number))
+        start = liveness.read_start(self.attempt_folder(trial_id, number))
         failure = self.failure_of(trial_id, number)
         records = self.journal(trial_id)
         last = records[-1] if records else None
@@ -379,72 +307,7 @@ class Store:
             updated_ms=last.time_ms if last else None,
         )
 
-    # -- ownership ---------------------------------------------------------------------------
-
-    def claim(self, spec: TrialSpec, owner: Start) -> Claim | None:
-        """Take the trial, or None where it is finished or another living attempt has it."""
-        folder = self.trial_folder(spec.trial_id)
-        (folder / results.ATTEMPTS).mkdir(parents=True, exist_ok=True)
-        if not (folder / results.SPEC).exists():
-            results.write_json(folder / results.SPEC, spec)
-        numbers = self.attempts(spec.trial_id)
-        if self._finished_or_published(spec.trial_id, numbers):
-            return None
-        if numbers:
-            newest = self.attempt_folder(spec.trial_id, numbers[-1])
-            if claims.alive(newest, self.now()):
-                return None
-        number = max(numbers, default=0) + 1
-        attempt = self.attempt_folder(spec.trial_id, number)
-        try:
-            attempt.mkdir()
-        except FileExistsError:
-            return None
-        results.write_json(attempt / results.START, owner)
-        return Claim(spec.trial_id, number, attempt, owner)
-
-    def _finished_or_published(self, trial_id: str, numbers: list[int]) -> bool:
-        """Whether there is a result; one whose attempt died before linking it is linked now."""
-        target = self.trial_folder(trial_id) / results.RESULT
-        if target.exists():
-            if self.result(trial_id) is not None:
-                return True
-            os.replace(target, target.with_suffix(f".damaged-{time.time_ns()}"))
-        for number in reversed(numbers):
-            attempt = self.attempt_folder(trial_id, number)
-            if _readable_result(attempt / results.RESULT):
-                _link_once(attempt / results.RESULT, target)
-                return True
-        return False
-
-    def resumed(self, claim: Claim, resumed_from: ResumedFrom | None) -> None:
-        """Record in start.json where the attempt goes on from, before its first journal line."""
-        start = claim.start.model_copy(update={"resumed_from": resumed_from})
-        results.write_json(claim.folder / results.START, start)
-
-    def superseded(self, claim: Claim) -> bool:
-        """Whether the claim was taken over: a later attempt exists, or the folder is gone."""
-        newer = self.attempt_folder(claim.trial_id, claim.number + 1)
-        return newer.exists() or not claim.folder.exists()
-
-    def publish(self, claim: Claim) -> bool:
-        """Link the attempt's result into place, once. False where another attempt was first."""
-        target = self.trial_folder(claim.trial_id) / results.RESULT
-        if not _link_once(claim.folder / results.RESULT, target):
-            return False
-        for number in self.attempts(claim.trial_id):  # nothing continues from these any more
-            for name in (results.CHECKPOINT, results.CHECKPOINT_PREVIOUS):
-                if number <= claim.number:
-                    (self.attempt_folder(claim.trial_id, number) / name).unlink(missing_ok=True)
-        return True
-
-    def fail(self, claim: Claim, failure: Failure) -> None:
-        """Record that the attempt ended without a result."""
-        results.write_json(claim.folder / results.ERROR, failure)
-
-    def give_up_lost(self, trial_id: str, failure: Failure) -> None:
-        """Record that a trial whose workers keep dying is not tried again (its owner is gone)."""
-        results.write_json(self.attempt_folder(trial_id, failure.attempt) / results.ERROR, failure)
+    # -- clearing up -------------------------------------------------------------------------
 
     def discard(self, trial_id: str) -> Path:
         """Set a trial's folder aside, so that it runs again; returns where it went."""
@@ -489,23 +352,6 @@ def _numbers(folder: Path, suffix: str = "") -> list[int]:
         return []
     stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
-
-
-def _link_once(source: Path, target: Path) -> bool:
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return False
-    results.sync_folder(target.parent)
-    return True
-
-
-def _readable_result(path: Path) -> bool:
-    try:
-        Result.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return False
-    return True
 
 
 def _finished_status(trial_id: str, path: Path) -> TrialStatus | None:

@@ -1,0 +1,167 @@
+"""Whether an attempt may still be training: its process, and its heartbeat (DESIGN §5).
+
+An attempt is over when it says so, when its process is provably gone (same boot, same PID
+namespace, no such PID with that start time), or when its heartbeat is old by the file server's
+clock.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from trainer import results
+
+STALE_S = 150.0
+"""A heartbeat older than this, by the file server's clock, belongs to no living attempt."""
+HEARTBEAT_S = 15.0
+
+
+class ResumedFrom(BaseModel):
+    """The checkpoint an attempt went on from: the last epoch it holds, of which attempt."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    attempt: int
+    epoch: int
+
+
+class Start(BaseModel):
+    """`start.json`: the process that made the claim, and where it went on from."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    host: str
+    boot_id: str
+    pid_namespace: str
+    pid: int
+    process_start: str
+    """Start time of the process in kernel ticks: a PID alone may have been given out again."""
+    time_ms: int
+    sweep: str = ""
+    launch: int = 0
+    resumed_from: ResumedFrom | None = None
+
+    @property
+    def owner(self) -> str:
+        """The process for a person: `host, pid 123`."""
+        return f"{self.host}, pid {self.pid}"
+
+
+def this_process(sweep: str = "", launch: int = 0) -> Start:
+    """The calling process as the owner of a claim."""
+    return Start(
+        host=socket.gethostname(),
+        boot_id=_boot_id(),
+        pid_namespace=_pid_namespace(),
+        pid=os.getpid(),
+        process_start=_process_start(os.getpid()),
+        time_ms=time.time_ns() // 1_000_000,
+        sweep=sweep,
+        launch=launch,
+    )
+
+
+def read_start(attempt: Path) -> Start | None:
+    """The attempt's `start.json`; None where it is missing or damaged."""
+    try:
+        return Start.model_validate_json((attempt / results.START).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def provably_gone(start: Start) -> bool:
+    """Whether the owner cannot be running: seen only from its own boot and PID namespace."""
+    if not start.boot_id or start.boot_id != _boot_id():
+        return False
+    if start.pid_namespace != _pid_namespace():
+        return False
+    return _process_start(start.pid) != start.process_start
+
+
+def ended(attempt: Path) -> bool:
+    """Whether the attempt itself says that it is over."""
+    return (attempt / results.ERROR).exists() or (attempt / results.RESULT).exists()
+
+
+def alive(attempt: Path, now: float) -> bool:
+    """Whether the attempt may still be training. `now`: the file server's clock in seconds."""
+    if ended(attempt):
+        return False
+    start = read_start(attempt)
+    if start is not None and provably_gone(start):
+        return False
+    return now - _last_beat(attempt) < STALE_S
+
+
+def _last_beat(attempt: Path) -> float:
+    for path in (attempt / results.HEARTBEAT, attempt):  # a claim is a sign of life too
+        try:
+            return path.stat().st_mtime
+        except OSError:
+            continue
+    return 0.0
+
+
+class Heartbeat:
+    """Touches an attempt's heartbeat file from a thread while the attempt runs."""
+
+    def __init__(self, attempt: Path, interval_s: float = HEARTBEAT_S) -> None:
+        self._path = attempt / results.HEARTBEAT
+        self._interval_s = interval_s
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._path.touch()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._over.wait(self._interval_s):
+            try:
+                os.utime(self._path)
+            except OSError:
+                continue  # the store is away for a moment: the next beat tries again
+
+
+def _boot_id() -> str:
+    return _first_line(Path("/proc/sys/kernel/random/boot_id"))
+
+
+def _pid_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _process_start(pid: int) -> str:
+    """Field 22 of /proc/PID/stat; empty where there is no such process, or only its zombie."""
+    fields = _first_line(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    if len(fields) < 20 or fields[0] in "ZX":
+        return ""
+    return fields[19]
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

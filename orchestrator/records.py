@@ -1,0 +1,75 @@
+"""What the store says of sweeps and trials: plain records, no folders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainer.spec import TrialSpec
+
+State = Literal["pending", "running", "finished", "failed", "stopped"]
+STATES: tuple[State, ...] = ("pending", "running", "finished", "failed", "stopped")
+StopMode = Literal["graceful", "now"]
+
+
+@dataclass(frozen=True)
+class TrialStatus:
+    """A trial's state as its folder says now."""
+
+    trial_id: str
+    state: State
+    attempt: int = 0
+    epoch: int | None = None
+    """The last completed epoch; None before the first evaluation."""
+    epochs: int = 0
+    test_accuracy: float | None = None
+    cause: str = ""
+    owner: str = ""
+    """Host and process of a running trial."""
+    images_per_second: float | None = None
+    started_ms: int | None = None
+    """When the newest attempt began."""
+    updated_ms: int | None = None
+    """When the last epoch was recorded."""
+    seconds: float | None = None
+    """Training time of a finished trial."""
+
+
+class Launch(BaseModel):
+    """`launches/<n>.json`: what was launched, complete enough to launch it again."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: int = 1
+    sweep: str
+    number: int
+    time_ms: int
+    host: str
+    description: str = ""
+    source: str = ""
+    """The YAML as given."""
+    filename: str = ""
+    overrides: tuple[str, ...] = ()
+    axes: tuple[str, ...] = ()
+    resources: dict[str, Any] = Field(default_factory=dict)
+    retries: int = 2
+    trials: tuple[dict[str, Any], ...] = ()
+    """The fields of each trial that differ from the global defaults."""
+
+    @property
+    def specs(self) -> tuple[TrialSpec, ...]:
+        """The resolved trials."""
+        return tuple(TrialSpec.model_validate(fields) for fields in self.trials)
+
+
+class Stop(BaseModel):
+    """`stop.json`: obeyed by launch `launch` and those before it, ignored by newer ones."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    launch: int
+    mode: StopMode
+    trials: tuple[str, ...] = ()
+    """Only these; empty: all."""
