@@ -1,0 +1,68 @@
+"""Closed forms: held against the paper's table, and against the built networks."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator import costs
+from trainer.spec import TrialSpec
+
+REFERENCE = Path(costs.__file__).parent / "reference" / "paper_results.csv"
+COLUMNS = {
+    "params_total": "total",
+    "params_batchnorm": "bn",
+    "params_output": "output",
+    "params_shortcut": "shortcut",
+}
+
+
+def reference_counts() -> Iterator[tuple[str, int, int, str, int]]:
+    with REFERENCE.open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["metric"] in COLUMNS:
+                size = int(row["depth"]), int(row["width"])
+                yield row["architecture"], *size, COLUMNS[row["metric"]], int(row["value"])
+
+
+def network(model: str, depth: int, width: int = 1, **fields: object) -> TrialSpec:
+    data = "imagenet" if model == "imagenet_resnet" else "cifar10"
+    given = {"model": model, "depth": depth, "width": width, "dataset": data, **fields}
+    return TrialSpec.model_validate(given)
+
+
+@pytest.mark.parametrize(
+    ("model", "depth", "width", "which", "published"), list(reference_counts())
+)
+def test_counts_equal_the_papers_table(
+    model: str, depth: int, width: int, which: str, published: int
+) -> None:
+    assert getattr(costs.counts(network(model, depth, width)), which) == published
+
+
+@pytest.mark.parametrize(
+    ("mode", "published"),
+    [
+        ("all", 1_730_714),
+        ("bn_only", 8_288),
+        ("nothing", 0),
+        ("output_only", 650),
+        ("bn_output", 8_938),
+        ("shortcut_only", 2_560),
+        ("shortcut_output", 3_210),
+        ("bn_shortcut_output", 11_498),
+        ("all_but_bn", 1_722_426),
+        ("random_k", 8_288),
+    ],
+)
+def test_trained_parameters_of_resnet_110_equal_the_papers(mode: str, published: int) -> None:
+    k = {"k": 2} if mode == "random_k" else {}
+    assert costs.counts(network("cifar_resnet", 110, trainable=mode, **k)).trainable == published
+
+
+def test_the_reports_network_has_its_parameters() -> None:
+    found = costs.counts(network("bottleneck_resnet", 20))
+    assert (found.total, found.bn) == (571_114, 4_000)
