@@ -30,6 +30,15 @@ class Replicates:
         """Mean over the replicates; None where none has the metric."""
         return estimate(self.values(metric))
 
+    def by_seed(self, metric: str = ACCURACY) -> dict[int, float]:
+        """The metric of each seed that has it."""
+        return {r.spec.seed: r.metrics[metric] for r in self.results if metric in r.metrics}
+
+    @property
+    def config_id(self) -> str:
+        """The configuration's id."""
+        return self.results[0].config_id
+
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the finished replicates."""
@@ -54,6 +63,20 @@ def gather(results: Iterable[Result]) -> list[Replicates]:
 def origin(result: Result) -> tuple[str, str]:
     """Digests of the trainer's code and of the data that a result was computed with."""
     return result.digests.get("code", ""), result.digests.get("data", "")
+
+
+def paired_difference(
+    first: Replicates, second: Replicates, metric: str = ACCURACY
+) -> Estimate | None:
+    """Mean of first − second over the seeds that both have; None where they share none.
+
+    Replicates of one seed start from the same weights and see the same batches, so pairing takes
+    their common luck out of the difference.
+    """
+    theirs = second.by_seed(metric)
+    return estimate(
+        [value - theirs[seed] for seed, value in first.by_seed(metric).items() if seed in theirs]
+    )
 
 
 def mode(spec: TrialSpec) -> str:
