@@ -110,7 +110,7 @@ def deviations(group: Replicates) -> tuple[str, ...]:
 
 
 def _packed(numerics: dict[str, Any]) -> bool:
-    return int(numerics.get("pack", 1) or 1) > 1
+    return int(numerics.get("packed", 1) or 1) > 1
 
 
 def paper_protocol(spec: TrialSpec) -> TrialSpec:

@@ -30,6 +30,8 @@ ARTIFACTS = "artifacts"
 RESULT = "result.json"
 FREEZE_PROOF = "freeze_proof.json"
 FINAL_TENSORS = "final.pt"
+PROBES = "probes.npz"
+FEATURE_MAPS = "feature_maps.png"
 
 FailureClass = Literal["user", "diverged", "oom", "lost", "io", "code", "stopped"]
 """Why an attempt ended without a result; `stopped`: on request, `lost`: a killed worker or node."""

@@ -67,8 +67,8 @@ def test_each_deviation_from_the_protocol_is_named(change, line):
 
 
 def test_packing_and_inexact_resumes_are_deviations():
-    assert verdict([48.0, 48.1], pack=8).protocol == ("packed",)
-    assert verdict([48.0, 48.1], pack=1).protocol == ()
+    assert verdict([48.0, 48.1], packed=8).protocol == ("packed",)
+    assert verdict([48.0, 48.1], packed=1).protocol == ()
     assert verdict([48.0, 48.1], exact=False).protocol == ("resumed under other numerics",)
 
 
