@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -123,9 +123,15 @@ def side_by_side(sides: Sequence[Side], metric: str = ACCURACY) -> Comparison:
     rows = [
         _row(dict(zip(axes, key, strict=True)), members, metric)
         for key, by_side in points.items()
-        for members in product(*(groups or [None] for groups in by_side))
+        for members in _combinations(by_side)
     ]
     return Comparison(metric, tuple(side.name for side in sides), tuple(rows))
+
+
+def _combinations(by_side: list[list[Replicates]]) -> Iterable[Sequence[Replicates | None]]:
+    """One configuration of each side; several where a side has it by several versions of code."""
+    choices: list[list[Replicates | None]] = [[*groups] or [None] for groups in by_side]
+    return product(*choices)
 
 
 def _shared_axes(sides: Sequence[Side]) -> list[str]:
