@@ -56,6 +56,24 @@ def flops_per_image(spec: TrialSpec) -> int:
     return sum(layer.flops for layer in layers_of(spec))
 
 
+TRAIN_IMAGES = {
+    "digits": 1_437,
+    "cifar10": 50_000,
+    "cifar100": 50_000,
+    "imagenet": 1_281_167,
+    "synthetic": 1_024,
+}
+"""Size of each training set; a folder of images is not counted before it is read."""
+
+
+def training_images(spec: TrialSpec) -> int | None:
+    """Number of images in an epoch; None where only the data tells."""
+    images = TRAIN_IMAGES.get(spec.dataset)
+    if spec.train_subset:
+        return min(spec.train_subset, images or spec.train_subset)
+    return images
+
+
 def steps_per_epoch(images: int, batch_size: int) -> int:
     """Optimizer updates in an epoch: the last, short batch is kept."""
     return -(-images // batch_size)
