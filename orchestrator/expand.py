@@ -1,10 +1,13 @@
-"""From a sweep file's sections to its trials: the product of the axes, times the seeds."""
+"""From a sweep file's sections to its trials: axes × paired groups × seeds, less `exclude`, plus
+`include`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -15,39 +18,123 @@ from trainer.spec import TrialSpec
 
 MAX_TRIALS = 100_000
 
+_DEFAULTS: Mapping[str, Any] = dict(TrialSpec())
 
-def expand(draft: Draft, where: str, problems: Problems) -> tuple[TrialSpec, ...]:
-    """The trials in a stable order: axes as in the file, the last one fastest, then the seeds."""
-    count = math.prod(len(values) for values in draft.axes.values()) * len(draft.seeds)
+
+def expand(
+    draft: Draft, where: str, problems: Problems, *, overridden: bool = False
+) -> tuple[TrialSpec, ...]:
+    """The trials in a stable order: axes as in the file, then paired groups, the last one fastest,
+    the seeds inside; further points at the end.
+
+    `overridden`: an exclusion may match nothing, since the values that it was meant for may have
+    been replaced from the command line.
+    """
+    count = _count(draft)
     if count > MAX_TRIALS:
         problems.add(where, "axes", f"found {count:,} trials; allowed: at most {MAX_TRIALS:,}")
         return ()
-    trials: dict[TrialSpec, str] = {}
-    for point in _points(draft):
-        spec = _validated(draft, point, problems)
-        if spec is None:
-            continue
-        for seed in draft.seeds:
-            trials[spec.model_copy(update={"seed": seed})] = where
-    return tuple(trials)
+    expansion = _Expansion(draft, problems)
+    expansion.add_product(where)
+    expansion.add_includes()
+    if not overridden:
+        expansion.refuse_idle_exclusions()
+    if not expansion.trials and not problems.lines:
+        problems.add(where, "exclude", "drops every trial; allowed: at least one is left")
+    return tuple(expansion.trials)
+
+
+def _count(draft: Draft) -> int:
+    """Trials before exclusions."""
+    lengths = [len(values) for values in draft.axes.values()]
+    lengths += [len(next(iter(group.values()), ())) for group in draft.paired]
+    points = math.prod(lengths) + len(draft.include)
+    return points * len(draft.seeds)
 
 
 def _points(draft: Draft) -> Iterator[Fields]:
-    for values in product(*draft.axes.values()):
-        yield {**draft.base, **dict(zip(draft.axes, values, strict=True))}
+    """The combinations, each on top of the base."""
+    axes = [[{name: value} for value in values] for name, values in draft.axes.items()]
+    paired = [
+        [dict(zip(group, row, strict=True)) for row in zip(*group.values(), strict=True)]
+        for group in draft.paired
+    ]
+    for parts in product(*axes, *paired):
+        point = dict(draft.base)
+        for part in parts:
+            point.update(part)
+        yield point
 
 
-def _validated(draft: Draft, point: Fields, problems: Problems) -> TrialSpec | None:
-    own = {name: setting.value for name, setting in point.items()}
-    try:
-        return TrialSpec.model_validate(recipe_fields(draft.recipe, own))
-    except ValidationError as error:
-        for line in _cross_field_lines(error):
-            name, message = line.split(": ", 1)
-            given = point.get(name)
-            where, label = given[1:] if given else (draft.recipe_where, name)
-            problems.add(where, label, message)
-        return None
+@dataclass
+class _Expansion:
+    draft: Draft
+    problems: Problems
+    trials: dict[TrialSpec, str] = field(default_factory=dict)
+    idle: set[int] = field(default_factory=set)
+    """Numbers of the exclusions that have dropped nothing yet."""
+
+    def __post_init__(self) -> None:
+        self.idle = set(range(len(self.draft.exclude)))
+        self.exclusions = [
+            {name: {setting.value for setting in values} for name, values in columns.items()}
+            for columns in self.draft.exclude
+        ]
+
+    def add_product(self, where: str) -> None:
+        for point in _points(self.draft):
+            fields = recipe_fields(self.draft.recipe, {k: v.value for k, v in point.items()})
+            seeds = [seed for seed in self.draft.seeds if not self.excluded(fields, seed)]
+            if seeds:
+                self.add(point, fields, seeds, where)
+
+    def add_includes(self) -> None:
+        for extra, where in zip(self.draft.include, self.draft.include_where, strict=True):
+            point = {**self.draft.base, **extra}
+            seed = point.pop("seed", None)
+            fields = recipe_fields(self.draft.recipe, {k: v.value for k, v in point.items()})
+            self.add(point, fields, [seed.value] if seed else list(self.draft.seeds), where)
+
+    def excluded(self, fields: dict[str, Any], seed: int) -> bool:
+        hit = False
+        for number, exclusion in enumerate(self.exclusions):
+            if all(
+                (seed if name == "seed" else fields.get(name, _DEFAULTS[name])) in values
+                for name, values in exclusion.items()
+            ):
+                self.idle.discard(number)
+                hit = True
+        return hit
+
+    def add(self, point: Fields, fields: dict[str, Any], seeds: list[int], where: str) -> None:
+        spec = self.validated(point, fields)
+        if spec is None:
+            return
+        for seed in seeds:
+            trial = spec.model_copy(update={"seed": seed})
+            if trial in self.trials:
+                first = self.trials[trial]
+                message = f"{trial.trial_id} comes twice, first from {first}; allowed: once"
+                self.problems.add(where, "duplicate trial", message)
+            self.trials.setdefault(trial, where)
+
+    def validated(self, point: Fields, fields: dict[str, Any]) -> TrialSpec | None:
+        try:
+            return TrialSpec.model_validate(fields)
+        except ValidationError as error:
+            for line in _cross_field_lines(error):
+                name, message = line.split(": ", 1)
+                given = point.get(name)
+                where, label = given[1:] if given else (self.draft.recipe_where, name)
+                self.problems.add(where, label, message)
+            return None
+
+    def refuse_idle_exclusions(self) -> None:
+        for number in sorted(self.idle):
+            settings = next(iter(self.draft.exclude[number].values()))
+            label = f"exclude[{number}]"
+            message = "matches no combination; allowed: values that the sweep has"
+            self.problems.add(settings[0].where, label, message)
 
 
 def _cross_field_lines(error: ValidationError) -> list[str]:

@@ -1,42 +1,22 @@
-"""Reads the top-level keys of a sweep file, each into its checked form."""
+"""Reads the sections of a sweep file, each value by itself; `expand` makes trials of them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from orchestrator.fields import SCHEMAS, Setting, nearest, read_field
 from orchestrator.recipes import RECIPES
+from orchestrator.resources import Resources, read_resources, read_whole
 from orchestrator.yaml_text import Node, Problems
 
-KEYS = (
-    "name",
-    "description",
-    "recipe",
-    "base",
-    "axes",
-    "seeds",
-    "resources",
-    "retries",
-)
 NAME_PATTERN = r"[a-z0-9][a-z0-9_-]{0,63}"
 MAX_RETRIES = 100
+MAX_SEEDS = 10**9
 
 Fields = dict[str, Setting]
 Columns = dict[str, list[Setting]]
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one trial asks of a machine."""
-
-    cpus: int = 1
-    gpus: Literal["auto"] | float = "auto"
-    """auto: a share of a GPU where there is one, else none; 0, 1 or 1/k."""
-    pack: Literal["auto", "off"] | int = "auto"
-    """How many trials one worker may train together."""
 
 
 @dataclass
@@ -52,9 +32,26 @@ class Draft:
     paired: list[Columns] = field(default_factory=list)
     exclude: list[Columns] = field(default_factory=list)
     include: list[Fields] = field(default_factory=list)
+    include_where: list[str] = field(default_factory=list)
     seeds: Sequence[int] = (0,)
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
     retries: int = 2
+
+
+KEYS = (
+    "name",
+    "description",
+    "recipe",
+    "base",
+    "axes",
+    "paired",
+    "exclude",
+    "include",
+    "seeds",
+    "resources",
+    "retries",
+)
+"""What a sweep file may hold, in the order of the documentation."""
 
 
 def read_sections(root: Node, problems: Problems) -> Draft:
@@ -64,7 +61,7 @@ def read_sections(root: Node, problems: Problems) -> Draft:
         return Draft()
     for key, node in root.value.items():
         if key not in KEYS:
-            near = nearest(key, KEYS) or _belongs_in_base(key)
+            near = _belongs_in_base(key) or nearest(key, KEYS)
             problems.add(node.where, key, f"unknown key{near}; allowed: {', '.join(KEYS)}")
     return _Reader(root, root.value, problems).read()
 
@@ -80,18 +77,25 @@ class _Reader:
     problems: Problems
 
     def read(self) -> Draft:
-        recipe = self.sections.get("recipe")
-        return Draft(
+        recipe, retries = self.sections.get("recipe"), self.sections.get("retries")
+        include = self.items("include")
+        draft = Draft(
             name=self.name(),
             description=self.text("description"),
             recipe=self.recipe(),
             recipe_where=recipe.where if recipe else self.root.where,
             base=self.fields("base", self.sections.get("base")),
-            axes=self.columns("axes", self.sections.get("axes")),
+            axes=self.columns("axes", self.sections.get("axes"), "a mapping of fields to lists"),
+            paired=[self.group(label, node) for label, node in self.items("paired")],
+            exclude=[self.exclusion(label, node) for label, node in self.items("exclude")],
+            include=[self.fields(label, node, seed=True) for label, node in include],
+            include_where=[node.where for _, node in include],
             seeds=self.seeds(),
-            resources=self.resources(),
-            retries=self.whole("retries", self.sections.get("retries"), 2, 0, MAX_RETRIES),
+            resources=read_resources(self.sections.get("resources"), self.problems),
+            retries=read_whole(retries, "retries", self.problems, 2, 0, MAX_RETRIES),
         )
+        self.refuse_swept_twice(draft)
+        return draft
 
     def name(self) -> str:
         node = self.sections.get("name")
@@ -116,136 +120,123 @@ class _Reader:
         if node is None:
             return ""
         if not isinstance(node.value, str) or node.value not in RECIPES:
-            near = nearest(node.raw, RECIPES)
-            known = ", ".join(RECIPES)
-            self.problems.add(node.where, "recipe", f"found {node.shown()}; allowed: {known}{near}")
+            hint = f"allowed: {', '.join(RECIPES)}{nearest(node.raw, RECIPES)}"
+            self.problems.add(node.where, "recipe", f"found {node.shown()}; {hint}")
             return ""
         return node.value
 
-    def entries(self, label: str, node: Node | None, what: str) -> Mapping[str, Node]:
+    def items(self, key: str) -> list[tuple[str, Node]]:
+        """The entries of a list of mappings, each with its name for messages."""
+        node = self.sections.get(key)
+        if node is None or node.value is None:
+            return []
+        if not isinstance(node.value, list):
+            message = f"found {node.shown()}; allowed: a list of mappings"
+            self.problems.add(node.where, key, message)
+            return []
+        return [(f"{key}[{index}]", item) for index, item in enumerate(node.value)]
+
+    def entries(self, label: str, node: Node, what: str, *, seed: bool = False) -> dict[str, Node]:
         """A mapping's entries whose keys are fields of a trial."""
-        if node is None:
-            return {}
         if not isinstance(node.value, dict) or not node.value:
-            self.problems.add(node.where, label, f"found {_empty(node)}; allowed: {what}")
+            found = "an empty mapping" if node.value == {} else node.shown()
+            self.problems.add(node.where, label, f"found {found}; allowed: {what}")
             return {}
-        return {key: value for key, value in node.value.items() if self.is_field(label, key, value)}
+        known = {}
+        for key, value in node.value.items():
+            name = f"{label}.{key}"
+            if key == "seed" and not seed:
+                self.problems.add(value.where, name, "not here; allowed: seeds, at the top")
+            elif key not in SCHEMAS:
+                message = f"unknown field{nearest(key, SCHEMAS)}; allowed: {', '.join(SCHEMAS)}"
+                self.problems.add(value.where, name, message)
+            else:
+                known[key] = value
+        return known
 
-    def is_field(self, label: str, key: str, node: Node) -> bool:
-        if key == "seed":
-            self.problems.add(node.where, f"{label}.seed", "not here; allowed: seeds, at the top")
-            return False
-        if key not in SCHEMAS:
-            message = f"unknown field{nearest(key, SCHEMAS)}; allowed: {', '.join(SCHEMAS)}"
-            self.problems.add(node.where, f"{label}.{key}", message)
-            return False
-        return True
-
-    def fields(self, label: str, node: Node | None) -> Fields:
+    def fields(self, label: str, node: Node | None, *, seed: bool = False) -> Fields:
+        """A mapping of fields to one value each."""
+        if node is None or (label == "base" and node.value in (None, {})):
+            return {}
         read: Fields = {}
-        for key, value in self.entries(label, node, "a mapping of fields to values").items():
+        what = "a mapping of fields to values"
+        for key, value in self.entries(label, node, what, seed=seed).items():
             setting = read_field(key, value, self.problems, f"{label}.{key}")
             if setting is not None:
                 read[key] = setting
         return read
 
-    def columns(self, label: str, node: Node | None) -> Columns:
-        read: Columns = {}
-        for key, value in self.entries(label, node, "a mapping of fields to lists").items():
-            name = f"{label}.{key}"
-            if not isinstance(value.value, list) or not value.value:
-                message = f"found {_empty(value)}; allowed: a list with at least one value"
-                self.problems.add(value.where, name, message)
-                continue
-            settings = [read_field(key, item, self.problems, name) for item in value.value]
-            read[key] = [setting for setting in settings if setting is not None]
-            self.refuse_repeats(name, read[key])
-        return read
+    def columns(self, label: str, node: Node | None, what: str) -> Columns:
+        """A mapping of fields to lists of values."""
+        if node is None:
+            return {}
+        return {
+            key: self.values(key, value, f"{label}.{key}")
+            for key, value in self.entries(label, node, what).items()
+        }
 
-    def refuse_repeats(self, label: str, settings: list[Setting]) -> None:
-        seen = set()
-        for value, where, _ in settings:
-            if value in seen:
-                self.problems.add(where, label, f"found {value} twice; allowed: each value once")
-            seen.add(value)
+    def values(self, key: str, node: Node, label: str) -> list[Setting]:
+        if not isinstance(node.value, list) or not node.value:
+            found = "an empty list" if node.value == [] else node.shown()
+            message = f"found {found}; allowed: a list with at least one value"
+            self.problems.add(node.where, label, message)
+            return []
+        read = [read_field(key, item, self.problems, label) for item in node.value]
+        return [setting for setting in read if setting is not None]
+
+    def group(self, label: str, node: Node) -> Columns:
+        """Fields that move together: lists of equal lengths."""
+        columns = self.columns(label, node, "a mapping of fields to lists of equal lengths")
+        lists = node.value.values() if isinstance(node.value, dict) else ()
+        lengths = {len(entry.value) for entry in lists if isinstance(entry.value, list)}
+        if len(lengths) > 1:
+            found = ", ".join(f"{key} with {len(values)}" for key, values in columns.items())
+            self.problems.add(node.where, label, f"found {found}; allowed: lists of equal lengths")
+        return columns
+
+    def exclusion(self, label: str, node: Node) -> Columns:
+        """Fields to one value or a list of any of its values."""
+        what = "a mapping of fields to a value or a list of values"
+        read: Columns = {}
+        for key, value in self.entries(label, node, what, seed=True).items():
+            many = isinstance(value.value, list) and not _is_one_list(key, value)
+            listed = value if many else Node([value], value.where)
+            read[key] = self.values(key, listed, f"{label}.{key}")
+        return read
 
     def seeds(self) -> Sequence[int]:
         node = self.sections.get("seeds")
         if node is None:
             return (0,)
         if not isinstance(node.value, list):
-            return range(self.whole("seeds", node, 1, 1, 10**9))
-        if not node.value:
-            self.problems.add(node.where, "seeds", "found an empty list; allowed: at least one")
-        read = [read_field("seed", item, self.problems, "seeds") for item in node.value]
-        settings = [setting for setting in read if setting is not None]
-        self.refuse_repeats("seeds", settings)
+            return range(read_whole(node, "seeds", self.problems, 1, 1, MAX_SEEDS))
+        settings = self.values("seed", node, "seeds")
+        self.refuse_repeats(settings)
         return tuple(setting.value for setting in settings)
 
-    def whole(self, label: str, node: Node | None, default: int, low: int, high: int) -> int:
-        """A whole number within bounds."""
-        if node is None:
-            return default
-        value = node.value
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            message = f"found {node.shown()}; allowed: a whole number from {low} to {high}"
-            self.problems.add(node.where, label, message)
-            return default
-        return value
+    def refuse_repeats(self, settings: list[Setting]) -> None:
+        seen = set()
+        for value, where, label in settings:
+            if value in seen:
+                self.problems.add(where, label, f"found {value} twice; allowed: each value once")
+            seen.add(value)
 
-    def resources(self) -> Resources:
-        node = self.sections.get("resources")
-        if node is None:
-            return Resources()
-        if not isinstance(node.value, dict):
-            allowed = "a mapping of cpus, gpus, pack"
-            self.problems.add(node.where, "resources", f"found {_empty(node)}; allowed: {allowed}")
-            return Resources()
-        known = ("cpus", "gpus", "pack")
-        for key, value in node.value.items():
-            if key not in known:
-                message = f"unknown key{nearest(key, known)}; allowed: {', '.join(known)}"
-                self.problems.add(value.where, f"resources.{key}", message)
-        cpus = self.whole("resources.cpus", node.value.get("cpus"), 1, 1, 1024)
-        return Resources(cpus, self.gpus(node.value.get("gpus")), self.pack(node.value.get("pack")))
-
-    def gpus(self, node: Node | None) -> Literal["auto"] | float:
-        if node is None or node.raw == "auto":
-            return "auto"
-        share = _share(node)
-        if share is not None and share > 1:
-            message = f"found {node.shown()}; one trial over several GPUs is not built yet"
-            self.problems.add(node.where, "resources.gpus", f"{message}; allowed: at most 1")
-        elif share is None:
-            message = f"found {node.shown()}; allowed: auto, 0, 1, or 1/k such as 0.5 or 1/3"
-            self.problems.add(node.where, "resources.gpus", message)
-        return "auto" if share is None else share
-
-    def pack(self, node: Node | None) -> Literal["auto", "off"] | int:
-        if node is None or node.raw == "auto":
-            return "auto"
-        if node.raw in ("off", "false"):
-            return "off"
-        return self.whole("resources.pack", node, 1, 1, 1024)
+    def refuse_swept_twice(self, draft: Draft) -> None:
+        """No field in two axes or paired groups; no value twice in an axis."""
+        swept: set[str] = set()
+        for columns in (draft.axes, *draft.paired):
+            for key, settings in columns.items():
+                if key in swept and settings:
+                    message = "is swept twice; allowed: once, under axes or paired"
+                    self.problems.add(settings[0].where, settings[0].label, message)
+                swept.add(key)
+        for settings in draft.axes.values():
+            self.refuse_repeats(settings)
 
 
-def _empty(node: Node) -> str:
-    return f"{node.shown()} that is empty" if node.value in ([], {}) else node.shown()
-
-
-def _share(node: Node) -> float | None:
-    """0, a whole number, or 1/k written as a decimal or as `1/k`; None where it is none of these.
-
-    Other fractions make Ray place trials wrongly or wait forever.
-    """
-    if match := re.fullmatch(r"1/([1-9][0-9]{0,3})", node.raw):
-        return 1 / int(match[1])
-    value = node.value
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        return None
-    if float(value).is_integer():
-        return float(value)
-    parts = round(1 / value)
-    return 1 / parts if value < 1 and parts <= 9999 and abs(1 / parts - value) < 5e-5 else None
+def _is_one_list(key: str, node: Node) -> bool:
+    """Whether a list is one value of a field that takes lists, not several values."""
+    items = node.value if isinstance(node.value, list) else []
+    return SCHEMAS[key].get("type") == "array" and not any(
+        isinstance(item.value, list) for item in items
+    )

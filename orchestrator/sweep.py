@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator import overrides as command_line
 from orchestrator.errors import SweepError
 from orchestrator.expand import expand
-from orchestrator.sections import Resources, read_sections
+from orchestrator.resources import Resources
+from orchestrator.sections import read_sections
 from orchestrator.yaml_text import Problems, compose
 from trainer.spec import TrialSpec
 
@@ -24,7 +26,7 @@ class SweepSpec:
     trials: tuple[TrialSpec, ...]
     """In a stable order: the axes as in the file, the last one fastest, then the seeds."""
     axes: tuple[str, ...]
-    """The swept fields, in the file's order."""
+    """The fields that vary, in the file's order."""
     resources: Resources
     retries: int
     source: str
@@ -41,22 +43,24 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> SweepSpec:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SweepError(f"{path}: cannot be read: {reason}") from error
-    return parse(text, Path(path).name, overrides)
+    return parse(text, str(path), overrides)
 
 
 def parse(text: str, filename: str, overrides: Sequence[str] = ()) -> SweepSpec:
     """The sweep in a text; `filename` stands in messages. Raises SweepError as `load`."""
     problems = Problems()
-    root = compose(text, filename, problems)
+    root = command_line.apply(compose(text, filename, problems), overrides, problems)
     draft = read_sections(root, problems)
     problems.raise_if_any()
-    trials = expand(draft, root.where, problems)
+    trials = expand(draft, root.where, problems, overridden=bool(overrides))
     problems.raise_if_any()
+    swept = [*draft.axes, *(name for group in draft.paired for name in group)]
+    swept += [name for point in draft.include for name in point]
     return SweepSpec(
         name=draft.name,
         description=draft.description,
         trials=trials,
-        axes=tuple(draft.axes),
+        axes=tuple(dict.fromkeys(name for name in swept if name != "seed")),
         resources=draft.resources,
         retries=draft.retries,
         source=text,
