@@ -53,3 +53,9 @@ def read(path: Path) -> list[Record]:
             break
         records.append(record)
     return records
+
+
+def rewrite(path: Path, records: Iterable[Record]) -> None:
+    """Make `path` hold exactly these records, in place of whatever it held."""
+    path.unlink(missing_ok=True)
+    append(path, records)

@@ -1,0 +1,129 @@
+"""How a trial is computed: the settings of torch that change bits or speed, and their record.
+
+Settings are global in torch, so they hold for one trial and are put back after it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.errors import OutOfMemory, SpecError
+from trainer.spec import TrialSpec
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`: a CUDA device where there is one, else the CPU. Raises SpecError for an unknown."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SpecError(f"device: {name!r} is not a device; use auto, cpu or cuda") from error
+    if device.type not in ("cpu", "cuda"):
+        raise SpecError(f"device: {name!r} is not supported; use auto, cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SpecError(f"device: {name!r} was asked for, but torch sees no such GPU here")
+    return device
+
+
+def describe(spec: TrialSpec, device: torch.device, threads: int) -> dict[str, Any]:
+    """What besides the spec decides the bits. Two trials with equal records give equal numbers."""
+    cuda = device.type == "cuda"
+    return {
+        "device": device.type,
+        "device_name": torch.cuda.get_device_name(device) if cuda else platform.machine(),
+        "torch": torch.__version__,
+        "threads": threads,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "precision": "autocast bfloat16" if spec.precision == "bf16" else "float32 without tf32",
+        "kernels": "stock",
+        "packed": 1,
+        "deterministic": spec.deterministic,
+    }
+
+
+@contextmanager
+def settings(spec: TrialSpec, threads: int) -> Iterator[None]:
+    """torch's global settings for one trial; the earlier ones return at the end."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        cudnn.benchmark,
+        cudnn.deterministic,
+        cudnn.allow_tf32,
+        matmul.allow_tf32,
+    )
+    random_state = torch.get_rng_state()  # building a module draws from the global generator
+    try:
+        torch.set_num_threads(threads)
+        if spec.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(spec.deterministic)
+        cudnn.benchmark, cudnn.deterministic = False, spec.deterministic
+        cudnn.allow_tf32 = matmul.allow_tf32 = False
+        yield
+    finally:
+        torch.set_rng_state(random_state)
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1], warn_only=before[2])
+        cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = before[3:6]
+        matmul.allow_tf32 = before[6]
+
+
+def autocast(spec: TrialSpec, device: torch.device) -> AbstractContextManager[Any]:
+    """For bf16: convolutions and the output layer in bfloat16, BatchNorm's sums in fp32."""
+    if spec.precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+@contextmanager
+def memory_errors(device: torch.device) -> Iterator[None]:
+    """Tell an out-of-memory error, which looks different everywhere, from all others."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+            raise
+        reason = (str(error) or "no memory left").splitlines()[0]
+        raise OutOfMemory(reason, peak_memory_bytes(device)) from error
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    text = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "not enough memory" in text
+        or "can't allocate memory" in text
+        or "CUBLAS_STATUS_ALLOC_FAILED" in text
+    )
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most that was in use: on a GPU by tensors, on the CPU by the whole process so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+@functools.cache
+def code_digest() -> str:
+    """sha256 over the trainer's sources, names and contents."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
