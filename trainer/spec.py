@@ -190,6 +190,47 @@ def cross_field_problems(spec: TrialSpec) -> list[str]:
             f"milestones: {late[0]} is not within the {spec.epochs} epochs; "
             "leave milestones out to have the paper's at 1/2 and 3/4"
         )
+    return problems + _schedule_problems(spec) + _other_problems(spec)
+
+
+def _schedule_problems(spec: TrialSpec) -> list[str]:
+    """A schedule whose length does not fit the epochs would end as a plateau or midway."""
+    problems = []
+    decaying = spec.epochs - spec.warmup_epochs
+    if spec.warmup_epochs and decaying <= 0:
+        problems.append(
+            f"warmup_epochs: {spec.warmup_epochs} leaves nothing of the {spec.epochs} epochs"
+        )
+    if spec.schedule != "cosine_restarts":
+        if spec.restart_epochs:
+            problems.append(
+                "restart_epochs: only means something with schedule: cosine_restarts, "
+                f"not {spec.schedule}"
+            )
+    elif spec.restart_epochs == 0:
+        problems.append("restart_epochs: schedule: cosine_restarts needs the length of a period")
+    elif decaying > 0 and decaying % spec.restart_epochs:
+        problems.append(
+            f"restart_epochs: {spec.restart_epochs} does not divide the {decaying} epochs "
+            "after warm-up, the last period would be cut"
+        )
+    return problems
+
+
+def _other_problems(spec: TrialSpec) -> list[str]:
+    problems = []
+    if spec.nesterov and (spec.optimizer != "sgd" or spec.momentum == 0):
+        problems.append("nesterov: only means something with optimizer: sgd and a momentum above 0")
+    if spec.dataset == "image_folder" and not (spec.data_id and spec.classes):
+        missing = "data_id" if not spec.data_id else "classes"
+        problems.append(
+            f"{missing}: dataset: image_folder needs data_id (the name of its folder "
+            "under the data folder) and classes (their number)"
+        )
+    if spec.data_id and spec.dataset not in ("image_folder", "imagenet"):
+        problems.append(
+            f"data_id: only means something with a folder of images, not {spec.dataset}"
+        )
     return problems
 
 
