@@ -13,12 +13,14 @@ The state of a trial is derived from its folder at every look; nothing else reme
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,9 +89,8 @@ class Store:
         try:
             for folder in (self.sweeps_folder, self.trials_folder):
                 folder.mkdir(parents=True, exist_ok=True)
-            marker = self.root / "store.json"
-            if not marker.exists():
-                results.write_json(marker, {"version": VERSION})
+            if not (self.root / "store.json").exists():
+                self._make_marker()
             self.now()
         except OSError as error:
             raise UnreachableError(
@@ -97,6 +98,24 @@ class Store:
                 "give another with --store or BNSWEEP_STORE"
             ) from error
         self.check_version()
+
+    def _make_marker(self) -> None:
+        """Link store.json into place once: two processes must agree on the store's identity."""
+        own = self.root / f".store.{uuid.uuid4().hex}"
+        results.write_json(own, {"version": VERSION, "id": uuid.uuid4().hex})
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.link(own, self.root / "store.json")
+        finally:
+            own.unlink(missing_ok=True)
+
+    @property
+    def identity(self) -> str:
+        """Tells this store from others that mirror to the same tracker; "" in an old store."""
+        try:
+            return str(json.loads((self.root / "store.json").read_text()).get("id", ""))
+        except (OSError, ValueError, AttributeError):
+            return ""
 
     def check_version(self) -> None:
         """Refuse a store that a newer bnsweep wrote."""
