@@ -138,7 +138,7 @@ class Store:
             os.close(handle)
             Path(path).unlink(missing_ok=True)
 
-    def _server_time(self) -> float:
+    def server_time(self) -> float:
         """Like `now`, from an offset measured once: cheap enough for every status."""
         if self._clock_offset is None:
             try:
@@ -162,13 +162,16 @@ class Store:
 
     def newest_launch(self, name: str) -> Launch | None:
         """The sweep's newest readable launch; None where there is none."""
-        for number in reversed(self.launch_numbers(name)):
-            path = self.sweep_folder(name) / "launches" / f"{number}.json"
-            try:
-                return Launch.model_validate_json(path.read_bytes())
-            except (OSError, ValidationError):
-                continue
-        return None
+        launches = (self.launch(name, n) for n in reversed(self.launch_numbers(name)))
+        return next((launch for launch in launches if launch is not None), None)
+
+    def launch(self, name: str, number: int) -> Launch | None:
+        """One launch of a sweep; None where its file is missing or damaged."""
+        path = self.sweep_folder(name) / "launches" / f"{number}.json"
+        try:
+            return Launch.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            return None
 
     def record_launch(self, launch: Launch) -> Launch:
         """Store the launch under the next free number, and return it with that number."""
@@ -255,7 +258,7 @@ class Store:
             pass
         except (OSError, ValidationError):
             return Failure(failure="code", cause="error.json is damaged", attempt=number)
-        if (folder / results.RESULT).exists() or liveness.alive(folder, self._server_time()):
+        if (folder / results.RESULT).exists() or liveness.alive(folder, self.server_time()):
             return None
         start = liveness.read_start(folder)
         records = journal.read(folder / results.JOURNAL)
