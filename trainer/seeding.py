@@ -1,0 +1,21 @@
+"""Randomness as a function of (seed, stream, epoch, index): there is no generator state to save."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import torch
+
+Stream = Literal["init", "order", "augment", "random_k"]
+
+
+def generator(seed: int, stream: Stream, *parts: int) -> torch.Generator:
+    """A CPU generator that depends on its arguments alone.
+
+    The streams are independent, so that the modes of one seed start from the same weights and see
+    the same batches.
+    """
+    key = ":".join(map(str, (seed, stream, *parts)))
+    digest = hashlib.sha256(key.encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
