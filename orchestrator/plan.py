@@ -190,7 +190,7 @@ def make(sweep: SweepSpec, store: Store) -> Plan:
         config_id = spec.config_id
         if config_id not in known:
             known[config_id] = (_costs(spec), history.estimate(spec))
-        runs, why = _decision(status, store)
+        runs, why = decision(status, store)
         rows.append(Row(spec, status.trial_id, config_id, status, *known[config_id], runs, why))
     return Plan(sweep.name, sweep.axes, sweep.resources, tuple(rows), _removed(sweep, store, rows))
 
@@ -228,7 +228,7 @@ def _costs(spec: TrialSpec) -> Costs:
     )
 
 
-def _decision(status: TrialStatus, store: Store) -> tuple[bool, str]:
+def decision(status: TrialStatus, store: Store) -> tuple[bool, str]:
     """Whether a launch would run the trial, and why."""
     match status.state:
         case "finished":

@@ -1,0 +1,45 @@
+# `make test` and `make check` work in a fresh clone: they make .venv first.
+PYTHON := .venv/bin/python
+export BNSWEEP_EXTRAS := dev,postgres
+
+.PHONY: setup fmt lint types imports test test-all smoke wheel check docker bench soak
+
+setup:  ## .venv with what developers need
+	@./bnsweep --version
+
+fmt: setup  ## rewrite the code in the house style
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+lint: setup
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+
+types: setup
+	$(PYTHON) -m mypy
+
+imports: setup  ## who may import what (pyproject.toml)
+	.venv/bin/lint-imports
+
+test: setup  ## everything that needs no GPU and no container engine
+	$(PYTHON) -m pytest -m "not slow"
+
+test-all: setup  ## also what takes minutes
+	$(PYTHON) -m pytest
+
+smoke: setup  ## the README's first sweep
+	./bnsweep launch sweeps/quickstart.yaml
+
+wheel: setup
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+check: lint types imports test
+
+docker: setup
+	$(PYTHON) -m pytest tests/docker
+
+bench: setup
+	$(PYTHON) -m pytest tests/bench -s
+
+soak: setup
+	$(PYTHON) -m pytest tests/soak -s

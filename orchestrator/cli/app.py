@@ -1,0 +1,136 @@
+"""The verbs, and what happens to errors: one place turns them into lines and an exit code.
+
+A verb's module is loaded when the verb is named, so that `bnsweep --help` stays instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Annotated, Any
+
+import typer
+import typer.main
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from orchestrator.errors import BnsweepError
+
+VERBS = {
+    "plan": ("planning", "Show what launch would do: each trial, its state and its costs."),
+    "status": ("watching", "Show all sweeps, or the trials of one."),
+    "show": ("watching", "Show everything about a trial, and why it will or will not run."),
+    "logs": ("watching", "Show a trial's log, the failing attempt's traceback first."),
+    "discard": ("changing", "Set a trial's results aside, so that it runs again."),
+}
+"""Each verb, the module that has it, and its line in the help."""
+
+INTERNAL_ERROR = 70
+"""Exit code of a bug in bnsweep (EX_SOFTWARE); all others are in DESIGN §6."""
+
+
+class VerbGroup(TyperGroup):
+    """Lists the verbs from the table above and loads one only to run it (or to show its help)."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The verb's real command in place of the line that stands for it."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, _load(name) if name else command, rest
+
+
+def _load(verb: str) -> Any:
+    module = importlib.import_module(f"orchestrator.cli.{VERBS[verb][0]}")
+    return typer.main.get_group(module.app).commands[verb]
+
+
+def _version(value: bool) -> None:
+    if value:
+        try:
+            print(f"bnsweep {metadata.version('bnsweep')}")
+        except metadata.PackageNotFoundError:
+            print("bnsweep (run from its source, not installed)")
+        raise typer.Exit
+
+
+def _debug(value: bool) -> None:
+    if value:
+        os.environ["BNSWEEP_DEBUG"] = "1"
+
+
+def _group() -> TyperGroup:
+    app = typer.Typer(
+        cls=VerbGroup,
+        name="bnsweep",
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        pretty_exceptions_enable=False,
+    )
+
+    @app.callback(epilog="Begin with:\n\n  bnsweep launch sweeps/quickstart.yaml")
+    def bnsweep(
+        version: Annotated[
+            bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")
+        ] = False,
+        debug: Annotated[
+            bool, typer.Option("--debug", callback=_debug, help="Show tracebacks of errors.")
+        ] = False,
+    ) -> None:
+        """Sweeps over depth, width and freezing mode: YAML to Ray Tune to MLflow."""
+
+    for verb, (_, line) in VERBS.items():
+        app.command(verb, help=line)(lambda: None)
+    return typer.main.get_group(app)
+
+
+def main() -> None:
+    """The `bnsweep` command: runs the verb and exits with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code; every error becomes lines on stderr."""
+    # Where a person puts --debug does not matter: it means the same for every verb.
+    rest = [a for a in arguments if a != "--debug"]
+    _debug(len(rest) < len(arguments))
+    try:
+        code = _group().main(rest, prog_name="bnsweep", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except BnsweepError as error:
+        return _say(error, *error.lines, code=error.exit_code)
+    except TyperException as error:
+        return _usage(error)
+    except typer.Abort:
+        return _say(None, "nothing was started", code=4)
+    except BrokenPipeError:
+        # The reader went away (`bnsweep plan … | head`): nothing is wrong or left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _say(error, f"{where}{error.strerror or error}", code=3)
+    except Exception as error:
+        hint = (
+            "a bug in bnsweep: please report it with the traceback (the same command with --debug)"
+        )
+        return _say(error, f"{type(error).__name__}: {error}", hint, code=INTERNAL_ERROR)
+
+
+def _usage(error: TyperException) -> int:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "bnsweep"
+    message = error.format_message()
+    if not message:  # no arguments at all: the help was printed
+        return 0
+    return _say(error, f"{command}: {message}", f"see: {command} --help", code=2)
+
+
+def _say(error: BaseException | None, *lines: str, code: int) -> int:
+    if error is not None and os.environ.get("BNSWEEP_DEBUG"):
+        sys.excepthook(type(error), error, error.__traceback__)
+    for line in lines:
+        print(line, file=sys.stderr)
+    return code

@@ -1,0 +1,122 @@
+"""The verbs before a launch: init, schema, plan. Neither torch, Ray nor MLflow is imported."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator import plan as planning
+from orchestrator import settings, sweep
+from orchestrator.cli import options, screen
+from orchestrator.cli.options import examples
+from orchestrator.live import clock
+from orchestrator.plan import Group, Plan, Totals
+from orchestrator.store import Store
+
+app = typer.Typer()
+
+MaxGpuHours = Annotated[
+    float | None,
+    typer.Option("--max-gpu-hours", metavar="HOURS", help="Refuse a plan that is longer."),
+]
+MaxMemory = Annotated[
+    float | None,
+    typer.Option("--max-memory", metavar="GB", help="Refuse a plan with a larger trial."),
+]
+
+
+@app.command(
+    "plan",
+    epilog=examples(
+        "bnsweep plan sweeps/quickstart.yaml",
+        "bnsweep plan sweeps/quickstart.yaml --set depth=14,32 --json",
+    ),
+)
+def plan(
+    sweep_file: options.SweepFile,
+    overrides: options.Overrides = [],  # noqa: B006  # typer copies it
+    max_gpu_hours: MaxGpuHours = None,
+    max_memory: MaxMemory = None,
+    each: Annotated[bool, typer.Option("--each", help="A line for each trial.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a line a trial.")] = False,
+    as_json: options.Json = False,
+    store: options.Store = None,
+) -> None:
+    """Show what launch would do: each trial, its state, parameters, FLOPs, memory and time.
+
+    Starts nothing and writes nothing.
+    """
+    spec = sweep.load(sweep_file, overrides)
+    made = planning.make(spec, Store(settings.load(store).store))
+    limit = None if max_memory is None else round(max_memory * 1e9)
+    planning.check_limits(made, max_gpu_hours, limit)
+    if as_json:
+        screen.show_json(made.to_json())
+    elif as_csv:
+        screen.write(made.to_csv())
+    else:
+        screen.show(trials(made) if each else groups(made), "", *summary(made))
+
+
+def groups(made: Plan) -> Any:
+    """The plan's table: a line for each configuration, columns for the axes."""
+    axes = [axis for axis in made.axes if axis != "seed"]
+    numbers = ["n", "params", "trained", "FLOPs", "memory", "stored", "time"]
+    rows = [_group_row(group, axes) for group in made.groups()]
+    return screen.table([*axes, *numbers, "state"], rows, right=numbers)
+
+
+def _group_row(group: Group, axes: list[str]) -> list[Any]:
+    cost = group.costs
+    return [
+        *(str(getattr(group.spec, axis)) for axis in axes),
+        str(group.trials),
+        screen.size(cost.counts.total),
+        screen.size(cost.counts.trainable),
+        screen.size(cost.flops_per_image),
+        screen.size(cost.memory_bytes) + "B",
+        screen.size(cost.checkpoint_bytes) + "B",
+        clock(group.estimate.seconds) if group.estimate else "?",
+        screen.counts(group.states),
+    ]
+
+
+def trials(made: Plan) -> Any:
+    """The plan's table with a line for each trial."""
+    rows = [
+        [
+            row.trial_id,
+            clock(row.estimate.seconds) if row.estimate else "?",
+            screen.state(row.status.state),
+            row.why,
+        ]
+        for row in made.rows
+    ]
+    return screen.table(["trial", "time", "state", "what launch does"], rows, right=["time"])
+
+
+def summary(made: Plan) -> list[str]:
+    """What the whole plan comes to, in lines."""
+    totals = made.totals
+    lines = [
+        f"{made.sweep}: {totals.to_run} of {totals.trials} trials to run",
+        length(totals),
+        f"largest trial {screen.size(totals.memory_bytes)}B of memory, "
+        f"{screen.size(totals.disk_bytes)}B added to the store",
+    ]
+    if made.removed:
+        lines.append(
+            f"{len(made.removed)} trials of the last launch are no longer in the file: left alone"
+        )
+    return lines
+
+
+def length(totals: Totals) -> str:
+    """The training time of a plan, and what it is known from."""
+    if not totals.to_run:
+        return "nothing is left to do"
+    if totals.hours is None:
+        unknown = totals.trials_of_unknown_length
+        return f"of unknown length: {unknown} trials are like none trained in this store"
+    return f"{clock(totals.hours * 3600)} of training, from times seen in this store"

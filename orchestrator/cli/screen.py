@@ -1,0 +1,99 @@
+"""Where words go: results to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import IO, Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+WIDE = 160
+"""Columns where nobody looks through a terminal: nothing is cut off."""
+
+STATE_STYLES = {
+    "finished": "green",
+    "running": "cyan",
+    "failed": "bold red",
+    "stopped": "yellow",
+    "pending": "dim",
+}
+
+
+def console(file: IO[str] | None = None) -> Console:
+    """A console on standard output (or `file`) that prints text as it is: no markup, no emoji."""
+    file = file or sys.stdout
+    narrow = file.isatty() or "COLUMNS" in os.environ
+    return Console(
+        file=file, markup=False, emoji=False, highlight=False, width=None if narrow else WIDE
+    )
+
+
+def show(*renderables: Any) -> None:
+    """Print results: text, tables and other renderables."""
+    console().print(*renderables, sep="\n")
+
+
+def say(text: str, style: str = "") -> None:
+    """Tell the user something on standard error, in a line that is not cut."""
+    console(sys.stderr).print(Text(text, style), soft_wrap=True)
+
+
+def write(text: str) -> None:
+    """Pass text on exactly as it is."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def show_json(content: Any) -> None:
+    """Print a value as JSON: the only thing on standard output."""
+    json.dump(content, sys.stdout, indent=1, default=str)
+    print()
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable[str] = ()
+) -> Table:
+    """A plain table with two spaces between columns. `right`: the columns of numbers."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold underline")
+    for name in columns:  # where it is narrow, the last column gives way: causes and states fold
+        side: Literal["left", "right"] = "right" if name in right else "left"
+        made.add_column(name, justify=side, overflow="fold", no_wrap=name != columns[-1])
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
+    return made
+
+
+def state(name: str) -> Text:
+    """A trial's state in its colour."""
+    return Text(name, STATE_STYLES.get(name, ""))
+
+
+def counts(states: Mapping[Any, int]) -> Text:
+    """`3 finished, 1 failed`, each in its colour."""
+    parts = [Text(f"{n} {name}", STATE_STYLES.get(name, "")) for name, n in states.items() if n]
+    return Text(", ").join(parts) if parts else Text("no trials", "dim")
+
+
+def size(count: float) -> str:
+    """A number of bytes or operations for a person: 1.2k, 34M."""
+    for unit in ("", "k", "M", "G", "T"):
+        if abs(count) < 999.5:
+            return f"{count:.3g}{unit}"
+        count /= 1000
+    return f"{count:.3g}P"
+
+
+def ask(question: str) -> bool:
+    """Yes or no from a person at a terminal; Return alone means yes."""
+    console(sys.stderr).print(Text(f"{question} [Y/n] "), end="")
+    return sys.stdin.readline().strip().lower() in ("", "y", "yes")
+
+
+def interactive() -> bool:
+    """Whether a person is there to answer a question."""
+    return sys.stdin.isatty() and sys.stderr.isatty()

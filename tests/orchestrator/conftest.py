@@ -1,0 +1,49 @@
+"""The command line in this process, and stores without training."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from made_store import launch_depth
+
+from orchestrator.cli.app import run
+from orchestrator.store import Store
+
+
+@dataclasses.dataclass
+class Said:
+    """What a command line printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def bnsweep(tmp_path, monkeypatch, capsys):
+    """Runs a command line in this process, its store in an empty folder."""
+    for name in ("MLFLOW_TRACKING_URI", "BNSWEEP_DATA", "BNSWEEP_DEBUG", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BNSWEEP_STORE", str(tmp_path / "runs"))
+
+    def bnsweep(*arguments) -> Said:
+        capsys.readouterr()
+        code = run([str(a) for a in arguments])
+        return Said(code, *capsys.readouterr())
+
+    return bnsweep
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An empty store, where `bnsweep` looks."""
+    store = Store(tmp_path / "runs")
+    store.open_for_writing()
+    return store
+
+
+@pytest.fixture
+def launched(store):
+    """A sweep `depth` with a finished trial, a failed, a running and a pending one."""
+    return launch_depth(store)

@@ -1,0 +1,67 @@
+"""plan: what it prints, for people and for programs."""
+
+import csv
+import json
+
+from made_store import FINISHED
+
+from trainer.spec import TrialSpec
+
+QUICKSTART = "sweeps/quickstart.yaml"
+
+
+def test_the_table_has_a_line_for_each_configuration(bnsweep, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    said = bnsweep("plan", QUICKSTART)
+    assert said.code == 0
+    lines = said.out.splitlines()
+    assert lines[0].split()[:4] == ["depth", "trainable", "n", "params"]
+    assert lines[1].split()[:4] == ["8", "all", "2", "78k"]
+    assert lines[1].split()[-2:] == ["2", "pending"]
+    assert "quickstart: 12 of 12 trials to run" in lines
+    assert max(map(len, lines)) <= 80
+
+
+def test_each_trial_has_its_line_on_request(bnsweep):
+    lines = bnsweep("plan", QUICKSTART, "--each").out.splitlines()
+    assert sum("not trained yet" in line for line in lines) == 12
+
+
+def test_json_has_the_promised_keys_alone_on_standard_output(bnsweep):
+    said = bnsweep("plan", QUICKSTART, "--json")
+    plan = json.loads(said.out)
+    assert said.err == ""
+    assert plan["sweep"] == "quickstart"
+    promised = {"trial_id", "config_id", "state", "seconds", "checkpoint_bytes", "memory_bytes"}
+    promised |= {f"params_{what}" for what in ("total", "trainable", "bn", "output", "shortcut")}
+    for trial in plan["trials"]:
+        assert promised | {"flops_per_image"} | set(TrialSpec.model_fields) <= set(trial)
+    assert plan["totals"]["trials"] == 12
+
+
+def test_csv_has_a_line_for_each_trial(bnsweep):
+    rows = list(csv.DictReader(bnsweep("plan", QUICKSTART, "--csv").out.splitlines()))
+    assert len(rows) == 12
+    assert rows[0]["params_total"].isdigit()
+
+
+def test_overrides_change_the_plan(bnsweep):
+    said = bnsweep("plan", QUICKSTART, "--set", "depth=20", "--set", "seeds=1", "--json")
+    assert {trial["depth"] for trial in json.loads(said.out)["trials"]} == {20}
+
+
+def test_a_plan_beyond_its_limit_is_a_mistake_that_starts_nothing(bnsweep):
+    said = bnsweep("plan", QUICKSTART, "--max-memory", "0.001")
+    assert said.code == 2
+    assert "--max-memory" in said.err
+
+
+def test_the_plan_sees_what_the_store_has(bnsweep, launched, tmp_path):
+    sweep = tmp_path / "depth.yaml"
+    sweep.write_text(
+        "name: depth\nbase: {depth: 14, trainable: bn_only, epochs: 3}\naxes: {lr: [0.1]}\nseeds: 5"
+    )
+    trials = json.loads(bnsweep("plan", sweep, "--json").out)["trials"]
+    states = {trial["trial_id"]: trial["state"] for trial in trials}
+    assert states[FINISHED.trial_id] == "finished"
+    assert list(states.values()) == ["finished", "failed", "running", "pending", "pending"]

@@ -1,0 +1,95 @@
+"""status, show, logs on a store with a finished, a failed, a running and a pending trial."""
+
+import json
+
+from made_store import FAILED, FINISHED, PENDING, RUNNING
+
+
+def test_status_lists_the_sweeps(bnsweep, launched):
+    said = bnsweep("status")
+    assert said.out.splitlines()[1].startswith("depth ")
+    assert said.out.rstrip().endswith("1 pending, 1 running, 1 finished, 1 failed")
+
+
+def test_status_of_an_empty_store_says_how_to_begin(bnsweep):
+    said = bnsweep("status")
+    assert (said.code, said.out) == (0, "")
+    assert "begin with: bnsweep launch" in said.err
+
+
+def test_status_of_a_sweep_shows_each_trial_and_the_causes(bnsweep, launched):
+    lines = bnsweep("status", "depth").out.splitlines()
+    by_id = {line.split()[0]: line for line in lines if line.startswith("cifar")}
+    assert by_id[FINISHED.trial_id].split()[1:] == ["finished", "3/3", "71.25"]
+    assert by_id[FAILED.trial_id].endswith("ValueError: no such thing")
+    assert by_id[RUNNING.trial_id].split()[1:4] == ["running", "1/3", "20.00"]
+    assert by_id[PENDING.trial_id].split()[1:] == ["pending", "0/3"]
+    assert lines[-1] == "depth: 1 pending, 1 running, 1 finished, 1 failed"
+
+
+def test_status_as_json_has_the_promised_keys(bnsweep, launched):
+    said = bnsweep("status", "depth", "--json")
+    found = json.loads(said.out)
+    assert said.err == ""
+    assert found["sweep"] == "depth"
+    assert found["counts"] == {
+        "pending": 1,
+        "running": 1,
+        "finished": 1,
+        "failed": 1,
+        "stopped": 0,
+    }
+    promised = {"trial_id", "state", "attempt", "epoch", "epochs", "test_accuracy", "cause"}
+    assert all(promised <= set(trial) for trial in found["trials"])
+
+
+def test_an_unknown_sweep_is_a_mistake_with_the_nearest_name(bnsweep, launched):
+    said = bnsweep("status", "depht")
+    assert said.code == 2
+    assert said.err == f"sweep depht: not in {launched.root}; did you mean depth?\n"
+
+
+def test_show_says_everything_and_why_a_trial_will_not_run(bnsweep, launched):
+    said = bnsweep("show", FINISHED.trial_id)
+    assert "finished: not trained again" in said.out
+    for text in ("bn_only", "71.25", "175258", FINISHED.config_id, "numerics device", "depth"):
+        assert text in said.out
+
+
+def test_show_as_json_is_one_object(bnsweep, launched):
+    found = json.loads(bnsweep("show", FAILED.trial_id, "--json").out)
+    assert (found["state"], found["runs"], found["sweeps"]) == ("failed", True, ["depth"])
+    assert "code: ValueError: no such thing" in found["attempts"]["1"]
+
+
+def test_a_trial_that_nothing_has_begun_can_be_shown(bnsweep, launched):
+    assert "not trained yet" in bnsweep("show", PENDING.trial_id).out
+
+
+def test_the_beginning_or_the_hash_of_an_id_is_enough(bnsweep, launched):
+    for typed in (FAILED.trial_id[:-3], FAILED.trial_id.rpartition("-")[2]):
+        assert json.loads(bnsweep("show", typed, "--json").out)["trial_id"] == FAILED.trial_id
+
+
+def test_an_ambiguous_beginning_names_the_candidates(bnsweep, launched):
+    said = bnsweep("show", "cifar_resnet-d14")
+    assert said.code == 2
+    assert said.err.startswith("trial cifar_resnet-d14: means 4 trials: ")
+    assert FINISHED.trial_id in said.err
+
+
+def test_logs_begin_with_the_traceback_of_the_failed_attempt(bnsweep, launched):
+    lines = bnsweep("logs", FAILED.trial_id).out.splitlines()
+    assert lines[0] == "attempt 1 on node1, code: ValueError: no such thing"
+    assert lines[1] == "Traceback (most recent call last):"
+    assert lines[-1] == "epoch 1 done"
+
+
+def test_logs_of_a_trial_that_was_never_begun_say_so(bnsweep, launched):
+    said = bnsweep("logs", PENDING.trial_id)
+    assert (said.code, said.out) == (0, "")
+    assert "was never begun" in said.err
+
+
+def test_following_the_log_of_a_trial_at_rest_ends(bnsweep, launched):
+    assert bnsweep("logs", FAILED.trial_id, "-f").out.endswith("epoch 1 done\n")
