@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from orchestrator.architectures import Layer, layers_of
 from trainer.results import Counts
-from trainer.spec import TrialSpec
+from trainer.spec import TRAIN_IMAGES, TrialSpec
 
 _FP32 = 4
 _BF16 = 2
@@ -56,22 +56,15 @@ def flops_per_image(spec: TrialSpec) -> int:
     return sum(layer.flops for layer in layers_of(spec))
 
 
-TRAIN_IMAGES = {
-    "digits": 1_437,
-    "cifar10": 50_000,
-    "cifar100": 50_000,
-    "imagenet": 1_281_167,
-    "synthetic": 1_024,
-}
-"""Size of each training set; a folder of images is not counted before it is read."""
+SYNTHETIC_IMAGES = 512
+"""Training images of `dataset: synthetic`, where `train_subset` does not say."""
 
 
 def training_images(spec: TrialSpec) -> int | None:
     """Number of images in an epoch; None where only the data tells."""
-    images = TRAIN_IMAGES.get(spec.dataset)
     if spec.train_subset:
-        return min(spec.train_subset, images or spec.train_subset)
-    return images
+        return spec.train_subset
+    return SYNTHETIC_IMAGES if spec.dataset == "synthetic" else TRAIN_IMAGES.get(spec.dataset)
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:

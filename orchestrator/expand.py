@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator import weights
 from orchestrator.recipes import recipe_fields
 from orchestrator.sections import Draft, Fields
 from orchestrator.yaml_text import Problems
@@ -18,6 +19,18 @@ from trainer.spec import TrialSpec
 
 MAX_TRIALS = 100_000
 
+_CAUSES = {
+    "k": "trainable",
+    "restart_epochs": "schedule",
+    "milestones": "schedule",
+    "lr_decay": "schedule",
+    "data_id": "dataset",
+    "classes": "dataset",
+    "dataset": "model",
+    "depth": "model",
+    "warmup_epochs": "epochs",
+}
+"""Where a field is not written that others make wrong or needed: the field that does."""
 _DEFAULTS: Mapping[str, Any] = dict(TrialSpec())
 
 
@@ -83,7 +96,7 @@ class _Expansion:
 
     def add_product(self, where: str) -> None:
         for point in _points(self.draft):
-            fields = recipe_fields(self.draft.recipe, {k: v.value for k, v in point.items()})
+            fields = self.fields(point)
             seeds = [seed for seed in self.draft.seeds if not self.excluded(fields, seed)]
             if seeds:
                 self.add(point, fields, seeds, where)
@@ -92,8 +105,16 @@ class _Expansion:
         for extra, where in zip(self.draft.include, self.draft.include_where, strict=True):
             point = {**self.draft.base, **extra}
             seed = point.pop("seed", None)
-            fields = recipe_fields(self.draft.recipe, {k: v.value for k, v in point.items()})
+            fields = self.fields(point)
             self.add(point, fields, [seed.value] if seed else list(self.draft.seeds), where)
+
+    def fields(self, point: Fields) -> dict[str, Any]:
+        """The point's values on top of the recipe's; a file of weights becomes what it means."""
+        own = {name: setting.value for name, setting in point.items()}
+        if weights.KEY in own:
+            own["weights_sha256"] = own.pop(weights.KEY)
+            own.setdefault("weights", "pretrained")
+        return recipe_fields(self.draft.recipe, own)
 
     def excluded(self, fields: dict[str, Any], seed: int) -> bool:
         hit = False
@@ -125,8 +146,9 @@ class _Expansion:
             for line in _cross_field_lines(error):
                 name, message = line.split(": ", 1)
                 given = point.get(name)
-                where, label = given[1:] if given else (self.draft.recipe_where, name)
-                self.problems.add(where, label, message)
+                cause = given or point.get(_CAUSES.get(name, ""))
+                where = cause.where if cause else self.draft.recipe_where
+                self.problems.add(where, given.label if given else name, message)
             return None
 
     def refuse_idle_exclusions(self) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator import resources
+from orchestrator import resources, weights
 from orchestrator.errors import SweepError
 from orchestrator.fields import SCHEMAS, nearest
 from orchestrator.yaml_text import Node, Problems, compose
 
 _PLAIN = ("name", "description", "recipe", "retries")
 _RESOURCES = tuple(f"resources.{key}" for key in resources.KEYS)
-_FIELDS = tuple(name for name in SCHEMAS if name != "seed")
+_FIELDS = (*(name for name in SCHEMAS if name != "seed"), weights.KEY)
 _KEYS = (*_PLAIN, "seeds", *_RESOURCES, *_FIELDS)
 
 
@@ -96,7 +96,7 @@ def _with_field(
 
 def _flattened(field: str, values: list[Node]) -> list[Node]:
     """`14,32` and `[14, 32]` are the same, but for a field that is a list: one value of it."""
-    takes_list = SCHEMAS[field].get("type") == "array"
+    takes_list = SCHEMAS.get(field, {}).get("type") == "array"
     lists = [node for node in values if isinstance(node.value, list)]
     if takes_list:
         return values if lists else [Node(values, values[0].where)]

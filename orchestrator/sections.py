@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from orchestrator import weights
 from orchestrator.fields import SCHEMAS, Setting, nearest, read_field
 from orchestrator.recipes import RECIPES
 from orchestrator.resources import Resources, read_resources, read_whole
@@ -36,6 +38,8 @@ class Draft:
     seeds: Sequence[int] = (0,)
     resources: Resources = field(default_factory=Resources)
     retries: int = 2
+    files: dict[str, Path] = field(default_factory=dict)
+    """sha256 → absolute path of the files of pretrained weights that the sweep names."""
 
 
 KEYS = (
@@ -54,8 +58,11 @@ KEYS = (
 """What a sweep file may hold, in the order of the documentation."""
 
 
-def read_sections(root: Node, problems: Problems) -> Draft:
-    """All sections of a sweep file; what is wrong goes to `problems`."""
+def read_sections(root: Node, folder: Path, problems: Problems) -> Draft:
+    """All sections of a sweep file; what is wrong goes to `problems`.
+
+    `folder`: what files named in it are relative to.
+    """
     if not isinstance(root.value, dict):
         problems.add(root.where, "", f"found {root.shown()}; allowed: a mapping with name and axes")
         return Draft()
@@ -63,7 +70,7 @@ def read_sections(root: Node, problems: Problems) -> Draft:
         if key not in KEYS:
             near = _belongs_in_base(key) or nearest(key, KEYS)
             problems.add(node.where, key, f"unknown key{near}; allowed: {', '.join(KEYS)}")
-    return _Reader(root, root.value, problems).read()
+    return _Reader(root, root.value, folder, problems).read()
 
 
 def _belongs_in_base(key: str) -> str:
@@ -74,7 +81,9 @@ def _belongs_in_base(key: str) -> str:
 class _Reader:
     root: Node
     sections: Mapping[str, Node]
+    folder: Path
     problems: Problems
+    files: dict[str, Path] = field(default_factory=dict)
 
     def read(self) -> Draft:
         recipe, retries = self.sections.get("recipe"), self.sections.get("retries")
@@ -93,6 +102,7 @@ class _Reader:
             seeds=self.seeds(),
             resources=read_resources(self.sections.get("resources"), self.problems),
             retries=read_whole(retries, "retries", self.problems, 2, 0, MAX_RETRIES),
+            files=self.files,
         )
         self.refuse_swept_twice(draft)
         return draft
@@ -147,7 +157,7 @@ class _Reader:
             name = f"{label}.{key}"
             if key == "seed" and not seed:
                 self.problems.add(value.where, name, "not here; allowed: seeds, at the top")
-            elif key not in SCHEMAS:
+            elif key not in SCHEMAS and (key != weights.KEY or label.startswith("exclude")):
                 message = f"unknown field{nearest(key, SCHEMAS)}; allowed: {', '.join(SCHEMAS)}"
                 self.problems.add(value.where, name, message)
             else:
@@ -161,10 +171,24 @@ class _Reader:
         read: Fields = {}
         what = "a mapping of fields to values"
         for key, value in self.entries(label, node, what, seed=seed).items():
-            setting = read_field(key, value, self.problems, f"{label}.{key}")
+            if isinstance(value.value, list) and SCHEMAS.get(key, {}).get("type") != "array":
+                message = "found a list; allowed: one value (several: under axes)"
+                self.problems.add(value.where, f"{label}.{key}", message)
+                continue
+            setting = self.setting(key, value, f"{label}.{key}")
             if setting is not None:
                 read[key] = setting
         return read
+
+    def setting(self, key: str, node: Node, label: str) -> Setting | None:
+        """One field's value; a file of weights becomes its sha256."""
+        if key != weights.KEY:
+            return read_field(key, node, self.problems, label)
+        located = weights.locate(node, label, self.folder, self.problems)
+        if located is None:
+            return None
+        self.files[located[0]] = located[1]
+        return Setting(located[0], node.where, label)
 
     def columns(self, label: str, node: Node | None, what: str) -> Columns:
         """A mapping of fields to lists of values."""
@@ -181,7 +205,7 @@ class _Reader:
             message = f"found {found}; allowed: a list with at least one value"
             self.problems.add(node.where, label, message)
             return []
-        read = [read_field(key, item, self.problems, label) for item in node.value]
+        read = [self.setting(key, item, label) for item in node.value]
         return [setting for setting in read if setting is not None]
 
     def group(self, label: str, node: Node) -> Columns:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator import overrides as command_line
@@ -32,6 +32,8 @@ class SweepSpec:
     source: str
     """The YAML text as given."""
     overrides: tuple[str, ...] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """sha256 → absolute path of the files of pretrained weights."""
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> SweepSpec:
@@ -43,14 +45,19 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> SweepSpec:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SweepError(f"{path}: cannot be read: {reason}") from error
-    return parse(text, str(path), overrides)
+    return parse(text, str(path), overrides, Path(path).parent)
 
 
-def parse(text: str, filename: str, overrides: Sequence[str] = ()) -> SweepSpec:
-    """The sweep in a text; `filename` stands in messages. Raises SweepError as `load`."""
+def parse(
+    text: str, filename: str, overrides: Sequence[str] = (), folder: Path = Path()
+) -> SweepSpec:
+    """The sweep in a text; `filename` stands in messages. Raises SweepError as `load`.
+
+    `folder`: what files named in the text are relative to.
+    """
     problems = Problems()
     root = command_line.apply(compose(text, filename, problems), overrides, problems)
-    draft = read_sections(root, problems)
+    draft = read_sections(root, folder, problems)
     problems.raise_if_any()
     trials = expand(draft, root.where, problems, overridden=bool(overrides))
     problems.raise_if_any()
@@ -65,4 +72,5 @@ def parse(text: str, filename: str, overrides: Sequence[str] = ()) -> SweepSpec:
         retries=draft.retries,
         source=text,
         overrides=tuple(overrides),
+        files=draft.files,
     )

@@ -20,6 +20,9 @@ Scalar = str | int | float | bool | None
 
 MAX_BYTES = 4_000_000
 MAX_PROBLEMS = 40
+_STANDARD = "tag:yaml.org,2002:"
+_TAGS = ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "seq", "map")
+"""What YAML itself resolves to; `read_scalar` decides anew, so they mean nothing here."""
 _INT = re.compile(r"[-+]?(0|[1-9][0-9_]{0,30})")
 _FLOAT = re.compile(r"[-+]?(0|[1-9][0-9_]{0,30})?(\.[0-9]{0,30})?([eE][-+]?[0-9]{1,3})?")
 _CONSTANTS: dict[str, Scalar] = {"true": True, "false": False, "null": None, "~": None, "": None}
@@ -87,7 +90,7 @@ def compose(text: str, name: str, problems: Problems, *, line: bool = True) -> N
     except RecursionError as error:
         raise SweepError(f"{name}: nested too deeply") from error
     except (ValueError, OverflowError) as error:  # an escape such as "\UFFFFFFFF"
-        raise SweepError(f"{name}: not YAML: {error}") from error
+        raise SweepError(f"{name}: not YAML: an escape that is no character") from error
     if root is None:
         return Node(None, f"{name}:1" if line else name)
     return _Converter(name, problems, line).convert(root)
@@ -111,7 +114,9 @@ class _Converter:
     def convert(self, node: yaml.Node) -> Node:
         """Each YAML node once: what aliases share stays shared, whatever its unrolled size."""
         if id(node) in self.open:
-            self.problems.add(self.where(node), "", "an alias that contains itself")
+            self.problems.add(
+                self.where(node), "", "found an alias that contains itself; allowed: none"
+            )
             return Node(None, self.where(node))
         if id(node) not in self.done:
             self.open.add(id(node))
@@ -124,8 +129,8 @@ class _Converter:
 
     def _convert(self, node: yaml.Node) -> Node:
         where = self.where(node)
-        if not node.tag.startswith("tag:yaml.org,2002:"):
-            self.problems.add(where, "", f"found the tag {node.tag}; tags are not allowed")
+        if node.tag.removeprefix(_STANDARD) not in _TAGS:
+            self.problems.add(where, "", f"found the tag {node.tag}; allowed: none")
         if isinstance(node, yaml.MappingNode):
             return Node(self._mapping(node), where)
         if isinstance(node, yaml.SequenceNode):
@@ -146,7 +151,9 @@ class _Converter:
             if name == "<<" and key.style is None:
                 merged = {**dict(self._merge(converted, where)), **merged}
             elif name in entries:
-                self.problems.add(where, name, f"given twice, first in {entries[name].where}")
+                self.problems.add(
+                    where, name, f"found twice, first in {entries[name].where}; allowed: once"
+                )
             else:
                 entries[name] = Node(converted.value, where, converted.raw, converted.quoted)
         return {**merged, **entries}

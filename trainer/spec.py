@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -48,6 +49,19 @@ CLASSES: dict[str, int] = {
     "synthetic": 10,
 }
 IMAGE_SIZE: dict[str, int] = {"digits": 8, "cifar10": 32, "cifar100": 32, "synthetic": 32}
+TRAIN_IMAGES: dict[str, int] = {
+    "digits": 1_437,
+    "cifar10": 50_000,
+    "cifar100": 50_000,
+    "imagenet": 1_281_167,
+}
+IMAGE_SIZES: dict[str, tuple[int, int]] = {
+    "cifar_resnet": (8, 64),
+    "cifar_vgg": (32, 63),
+    "imagenet_resnet": (32, 1024),
+    "bottleneck_resnet": (8, 64),
+}
+"""Sides of the images that a network takes: VGG halves them five times, down to one pixel."""
 
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -173,65 +187,99 @@ def image_size_of(spec: TrialSpec) -> int:
 
 def cross_field_problems(spec: TrialSpec) -> list[str]:
     """What is wrong with fields taken together, each line beginning with the field's name."""
-    problems = []
-    if hint := depth_problem(spec.model, spec.depth):
-        problems.append(f"depth: {hint}")
-    if spec.trainable == "random_k" and spec.k == 0:
-        problems.append(
-            "k: trainable: random_k needs k, the trained weights of each output channel (paper: 2)"
+    hint = depth_problem(spec.model, spec.depth)
+    depth = [f"depth: {hint}"] if hint else []
+    return [
+        *depth,
+        *_mode_problems(spec),
+        *_data_problems(spec),
+        *_schedule_problems(spec),
+        *_weights_problems(spec),
+    ]
+
+
+def _mode_problems(spec: TrialSpec) -> Iterator[str]:
+    if spec.trainable == "random_k":
+        limit = fewest_weights_of_a_channel(spec.model, spec.width)
+        if not spec.k:
+            yield "k: random_k needs k, the weights that train in each output channel (paper: 2)"
+        elif spec.k > limit:
+            yield f"k: found {spec.k}; allowed: up to {limit}, all weights of the smallest channels"
+    elif spec.k:
+        yield f"k: only means something with trainable: random_k, not {spec.trainable}"
+    if spec.model == "cifar_vgg" and spec.trainable in ("shortcut_only", "shortcut_output"):
+        yield f"trainable: {spec.trainable} needs shortcuts, and cifar_vgg has none"
+
+
+def _data_problems(spec: TrialSpec) -> Iterator[str]:
+    name = spec.dataset
+    if name == "image_folder":
+        if not spec.data_id:
+            yield "data_id: image_folder needs one: a name for these images, new when they change"
+        if spec.classes < 2:
+            yield "classes: image_folder needs the number of classes, at least 2"
+    elif name not in ("synthetic", "imagenet"):
+        for field in ("classes", "image_size", "data_id"):
+            if getattr(spec, field):
+                yield f"{field}: is given by dataset: {name}; leave it out"
+    images = TRAIN_IMAGES.get(name, spec.train_subset)
+    if spec.train_subset > images:
+        yield f"train_subset: found {spec.train_subset}; allowed: up to the {images} of {name}"
+    size, (low, high) = image_size_of(spec), IMAGE_SIZES[spec.model]
+    if not low <= size <= high:
+        field = "image_size" if spec.image_size else "dataset"
+        yield (
+            f"{field}: found images of {size}x{size} pixels; allowed for {spec.model}: "
+            f"{low}x{low} to {high}x{high}"
         )
-    if spec.trainable != "random_k" and spec.k:
-        problems.append(f"k: only means something with trainable: random_k, not {spec.trainable}")
+
+
+def _schedule_problems(spec: TrialSpec) -> Iterator[str]:
     if spec.milestones and spec.schedule != "step":
-        problems.append(f"milestones: only mean something with schedule: step, not {spec.schedule}")
-    late = [m for m in spec.milestones if not 0 < m < max(spec.epochs, 1)]
-    if late:
-        problems.append(
-            f"milestones: {late[0]} is not within the {spec.epochs} epochs; "
-            "leave milestones out to have the paper's at 1/2 and 3/4"
+        yield f"milestones: only mean something with schedule: step, not {spec.schedule}"
+    elif late := [m for m in spec.milestones if m >= max(spec.epochs, 1)]:
+        yield (
+            f"milestones: found {late[0]}; allowed: within the {spec.epochs} epochs "
+            "(left out: the paper's at 1/2 and 3/4)"
         )
-    return problems + _schedule_problems(spec) + _other_problems(spec)
+    if list(spec.milestones) != sorted(set(spec.milestones)):
+        yield f"milestones: found {list(spec.milestones)}; allowed: an ascending list"
+    if spec.lr_decay != 0.1 and spec.schedule not in ("step", "exponential"):
+        yield f"lr_decay: only means something with step or exponential, not {spec.schedule}"
+    if spec.warmup_epochs and spec.warmup_epochs >= spec.epochs:
+        yield f"warmup_epochs: found {spec.warmup_epochs}; allowed: below epochs ({spec.epochs})"
+    yield from _restart_problems(spec)
+    if spec.nesterov and (spec.optimizer != "sgd" or not spec.momentum):
+        yield "nesterov: only means something with optimizer: sgd and a momentum"
 
 
-def _schedule_problems(spec: TrialSpec) -> list[str]:
-    """A schedule whose length does not fit the epochs would end as a plateau or midway."""
-    problems = []
-    decaying = spec.epochs - spec.warmup_epochs
-    if spec.warmup_epochs and decaying <= 0:
-        problems.append(
-            f"warmup_epochs: {spec.warmup_epochs} leaves nothing of the {spec.epochs} epochs"
-        )
+def _restart_problems(spec: TrialSpec) -> Iterator[str]:
+    decaying, period = spec.epochs - spec.warmup_epochs, spec.restart_epochs
     if spec.schedule != "cosine_restarts":
-        if spec.restart_epochs:
-            problems.append(
-                "restart_epochs: only means something with schedule: cosine_restarts, "
-                f"not {spec.schedule}"
-            )
-    elif spec.restart_epochs == 0:
-        problems.append("restart_epochs: schedule: cosine_restarts needs the length of a period")
-    elif decaying > 0 and decaying % spec.restart_epochs:
-        problems.append(
-            f"restart_epochs: {spec.restart_epochs} does not divide the {decaying} epochs "
-            "after warm-up, the last period would be cut"
-        )
-    return problems
+        if period:
+            yield f"restart_epochs: only mean something with cosine_restarts, not {spec.schedule}"
+    elif not period:
+        yield "restart_epochs: schedule: cosine_restarts needs the epochs between restarts"
+    elif decaying > 0 and decaying % period:
+        yield f"restart_epochs: found {period}; allowed: a divisor of {decaying}, for whole periods"
 
 
-def _other_problems(spec: TrialSpec) -> list[str]:
-    problems = []
-    if spec.nesterov and (spec.optimizer != "sgd" or spec.momentum == 0):
-        problems.append("nesterov: only means something with optimizer: sgd and a momentum above 0")
-    if spec.dataset == "image_folder" and not (spec.data_id and spec.classes):
-        missing = "data_id" if not spec.data_id else "classes"
-        problems.append(
-            f"{missing}: dataset: image_folder needs data_id (the name of its folder "
-            "under the data folder) and classes (their number)"
-        )
-    if spec.data_id and spec.dataset not in ("image_folder", "imagenet"):
-        problems.append(
-            f"data_id: only means something with a folder of images, not {spec.dataset}"
-        )
-    return problems
+def _weights_problems(spec: TrialSpec) -> Iterator[str]:
+    if spec.weights == "pretrained":
+        if not spec.weights_sha256:
+            yield "weights: pretrained needs a file; allowed: weights_file: PATH beside it"
+        for field in ("init", "bn_init"):
+            if getattr(spec, field) != TrialSpec.model_fields[field].default:
+                yield f"{field}: means nothing with weights: pretrained"
+    elif spec.weights_sha256:
+        yield "weights_sha256: only means something with weights: pretrained"
+
+
+def fewest_weights_of_a_channel(model: str, width: int) -> int:
+    """The weights of one output channel in the convolution where these are fewest."""
+    if model == "cifar_vgg":
+        return 27
+    return min(147, 64 * width) if model == "imagenet_resnet" else min(27, 16 * width)
 
 
 def depth_problem(model: str, depth: int) -> str:
@@ -240,13 +288,13 @@ def depth_problem(model: str, depth: int) -> str:
         if depth >= 8 and (depth - 2) % 6 == 0:
             return ""
         below = max(8, (depth - 2) // 6 * 6 + 2)
-        return f"{depth} is not 6D+2 (cifar_resnet); the nearest are {below} and {below + 6}"
+        return f"found {depth}; allowed for {model}: 6D+2, the nearest {below} and {below + 6}"
     if model == "bottleneck_resnet":
         if depth >= 11 and (depth - 2) % 9 == 0:
             return ""
         below = max(11, (depth - 2) // 9 * 9 + 2)
-        return f"{depth} is not 9n+2 (bottleneck_resnet); the nearest are {below} and {below + 9}"
+        return f"found {depth}; allowed for {model}: 9n+2, the nearest {below} and {below + 9}"
     allowed = VGG_DEPTHS if model == "cifar_vgg" else IMAGENET_DEPTHS
     if depth in allowed:
         return ""
-    return f"{depth} is not a depth of {model}; allowed: {', '.join(map(str, allowed))}"
+    return f"found {depth}; allowed for {model}: {', '.join(map(str, allowed))}"
