@@ -215,7 +215,7 @@ def _data_problems(spec: TrialSpec) -> Iterator[str]:
     name = spec.dataset
     if name == "image_folder":
         if not spec.data_id:
-            yield "data_id: image_folder needs one: a name for these images, new when they change"
+            yield "data_id: image_folder needs it: the name of its folder in the data folder"
         if spec.classes < 2:
             yield "classes: image_folder needs the number of classes, at least 2"
     elif name not in ("synthetic", "imagenet"):
@@ -227,7 +227,7 @@ def _data_problems(spec: TrialSpec) -> Iterator[str]:
         yield f"train_subset: found {spec.train_subset}; allowed: up to the {images} of {name}"
     size, (low, high) = image_size_of(spec), IMAGE_SIZES[spec.model]
     if not low <= size <= high:
-        field = "image_size" if spec.image_size else "dataset"
+        field = "image_size" if name in ("image_folder", "synthetic") else "dataset"
         yield (
             f"{field}: found images of {size}x{size} pixels; allowed for {spec.model}: "
             f"{low}x{low} to {high}x{high}"

@@ -74,7 +74,7 @@ def outcome(text, given_overrides=()):
 
 
 @given(st.text(max_size=200), overrides)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_text_is_a_sweep_or_a_sweep_error(text, given_overrides):
     assert outcome(text, given_overrides)
 
@@ -84,13 +84,13 @@ def test_any_text_is_a_sweep_or_a_sweep_error(text, given_overrides):
         st.sampled_from([*WORDS, *KEYS, "\n", "  ", ": ", "- ", ", ", "}", "]", "'", '"', "#"])
     )
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_mixture_of_yamls_own_pieces_is_a_sweep_or_a_sweep_error(pieces):
     assert outcome("".join(pieces))
 
 
 @given(documents, overrides)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_document_is_a_sweep_or_a_sweep_error(document, given_overrides):
     assert outcome(yaml.safe_dump({"name": "a", **document}, allow_unicode=True), given_overrides)
 
