@@ -19,7 +19,8 @@ def counts(spec: TrialSpec) -> Counts:
     layers = layers_of(spec)
     bn = _parameters(layer for layer in layers if layer.kind == "norm")
     output = _parameters(layer for layer in layers if layer.kind == "linear")
-    shortcut = _parameters(layer for layer in layers if layer.kind == "conv" and layer.shortcut)
+    shortcuts = [layer for layer in layers if layer.kind == "conv" and layer.shortcut]
+    shortcut = _parameters(shortcuts)
     total = _parameters(layers)
     trainable = {
         "all": total,
@@ -36,7 +37,8 @@ def counts(spec: TrialSpec) -> Counts:
         "bias_only": sum(layer.biases for layer in layers),
         "nothing": 0,
     }[spec.trainable]
-    return Counts(total=total, trainable=trainable, bn=bn, output=output, shortcut=shortcut)
+    weights = sum(layer.weights for layer in shortcuts)  # as in the table: without their biases
+    return Counts(total=total, trainable=trainable, bn=bn, output=output, shortcut=weights)
 
 
 def _parameters(layers: Iterable[Layer]) -> int:

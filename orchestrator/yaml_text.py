@@ -48,7 +48,13 @@ class Node:
         if self.value is None:
             return "nothing"
         text = f'"{self.raw}"' if self.quoted else self.raw
-        return repr(text if len(text) <= 60 else text[:57] + "...")[1:-1]
+        return one_line(text, 60)
+
+
+def one_line(text: str, most: int = 2000) -> str:
+    """The text on one printable line of at most `most` characters."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: most + 1])
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
 @dataclass
@@ -59,7 +65,8 @@ class Problems:
 
     def add(self, where: str, key: str, message: str) -> None:
         """One line; the same line twice is one problem."""
-        self.lines[f"{where}: {key}: {message}" if key else f"{where}: {message}"] = None
+        parts = [where, one_line(key, 80), message] if key else [where, message]
+        self.lines[one_line(": ".join(parts))] = None
 
     def raise_if_any(self) -> None:
         """End with a `SweepError` of all lines (the first 40 of very many)."""
@@ -82,7 +89,7 @@ def compose(text: str, name: str, problems: Problems, *, line: bool = True) -> N
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        raise SweepError(_syntax_line(error, name, line)) from error
+        raise SweepError(one_line(_syntax_line(error, name, line))) from error
     except yaml.reader.ReaderError as error:
         raise SweepError(
             f"{name}: not text: {error.reason} at position {error.position}"

@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from orchestrator import costs
-from trainer.spec import TrialSpec
+from trainer import freezing, models
+from trainer.spec import Trainable, TrialSpec, image_size_of
 
 REFERENCE = Path(costs.__file__).parent / "reference" / "paper_results.csv"
 COLUMNS = {
@@ -66,3 +70,29 @@ def test_trained_parameters_of_resnet_110_equal_the_papers(mode: str, published:
 def test_the_reports_network_has_its_parameters() -> None:
     found = costs.counts(network("bottleneck_resnet", 20))
     assert (found.total, found.bn) == (571_114, 4_000)
+
+
+MODES = get_args(Trainable)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_counts_of_every_mode_equal_the_built_networks(mode):
+    spec = network(
+        "cifar_resnet", 14, 2, trainable=mode, **({"k": 3} if mode == "random_k" else {})
+    )
+    model = models.build(spec)
+    trained = freezing.freeze(model, spec).count(model)
+    assert costs.counts(spec) == models.counts(model, trained)
+
+
+BUILT = [network("cifar_resnet", depth, width) for depth, width in ((8, 1), (20, 3), (56, 1))]
+BUILT.append(network("cifar_resnet", 8, dataset="digits"))
+BUILT.append(network("cifar_resnet", 14, dataset="synthetic", image_size=15))
+
+
+@pytest.mark.parametrize("spec", BUILT, ids=lambda spec: spec.config_id)
+def test_flops_equal_those_that_torch_counts(spec):
+    model, side = models.build(spec).eval(), image_size_of(spec)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, side, side))
+    assert costs.flops_per_image(spec) == counter.get_total_flops()
