@@ -124,6 +124,7 @@ def peak_memory_bytes(device: torch.device) -> int:
 def code_digest() -> str:
     """sha256 over the trainer's sources, names and contents."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    sources = (p for p in Path(__file__).parent.rglob("*") if p.suffix in (".py", ".cpp", ".h"))
+    for path in sorted(sources):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()

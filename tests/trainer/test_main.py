@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_trials import SMALL, small
+
+from trainer import __main__ as command
+from trainer import journal
+from trainer.results import CHECKPOINT, JOURNAL, RESULT, Result
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path) -> Path:
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(SMALL))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before():
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def run(*arguments: object) -> int:
+    return command.main([str(argument) for argument in arguments])
+
+
+def test_one_command_trains_a_trial_and_prints_a_line_for_each_epoch(
+    spec_file, tmp_path, capsys
+) -> None:
+    assert run(spec_file, "--out", tmp_path / "t", "--device", "cpu") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:12] for line in lines[:3]] == ["epoch   0/2 ", "epoch   1/2 ", "epoch   2/2 "]
+    assert small().trial_id in lines[3]
+    assert Result.model_validate_json((tmp_path / "t" / RESULT).read_bytes()).epochs == 2
+
+
+def test_a_finished_trial_is_not_trained_again(spec_file, tmp_path, capsys) -> None:
+    run(spec_file, "--out", tmp_path / "t", "--device", "cpu")
+    written = (tmp_path / "t" / RESULT).stat().st_mtime_ns
+    assert run(spec_file, "--out", tmp_path / "t", "--device", "cpu") == 0
+    assert "is finished" in capsys.readouterr().out
+    assert (tmp_path / "t" / RESULT).stat().st_mtime_ns == written
+
+
+def test_sigterm_stops_at_a_step_and_the_same_command_resumes(tmp_path) -> None:
+    spec_file, folder = tmp_path / "spec.json", tmp_path / "t"
+    spec_file.write_text(json.dumps({**SMALL, "epochs": 15}))
+    arguments = [sys.executable, "-m", "trainer", str(spec_file), "--out", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [*arguments, "--device", "cpu"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        process.stdout.readline()  # epoch 0 is written: it trains
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert errors.startswith("stopped in epoch")
+    assert "Traceback" not in errors
+    assert (folder / CHECKPOINT).exists()
+    assert run(spec_file, "--out", folder, "--device", "cpu") == 0
+    assert [record.epoch for record in journal.read(folder / JOURNAL)] == list(range(16))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"depth": 13}', "depth: 13 is not 6D+2 (cifar_resnet); the nearest are 8 and 14"),
+        ('{"dept": 14}', "dept: Extra inputs are not permitted (found 14)"),
+        ('{"depth": "14"}', "depth: Input should be a valid integer (found '14')"),
+        ("{depth: 14}", "not JSON"),
+        ("[1]", "valid dictionary"),
+    ],
+)
+def test_a_mistake_in_the_spec_is_one_line_and_exit_code_2(
+    content, message, tmp_path, capsys
+) -> None:
+    path = tmp_path / "spec.json"
+    path.write_text(content)
+    assert run(path, "--out", tmp_path / "t") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(path) in error
+    assert message in error
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_missing_spec_or_missing_data_is_exit_code_2_with_the_path(tmp_path, capsys) -> None:
+    assert run(tmp_path / "absent.json", "--out", tmp_path / "t") == 2
+    assert "absent.json" in capsys.readouterr().err
+
+
+def test_another_trial_s_folder_is_refused(spec_file, tmp_path, capsys) -> None:
+    run(spec_file, "--out", tmp_path / "t", "--device", "cpu")
+    spec_file.write_text(json.dumps({**SMALL, "seed": 1}))
+    assert run(spec_file, "--out", tmp_path / "t", "--device", "cpu") == 2
+    assert f"holds another trial, {small().trial_id}" in capsys.readouterr().err
+
+
+def test_an_impossible_device_or_thread_count_is_exit_code_2(spec_file, tmp_path, capsys) -> None:
+    assert run(spec_file, "--out", tmp_path / "t", "--device", "abacus") == 2
+    assert run(spec_file, "--out", tmp_path / "t", "--threads", 0) == 2
+    assert "less than 1" in capsys.readouterr().err
+
+
+def test_a_diverged_trial_is_exit_code_1_and_debug_shows_the_traceback(
+    spec_file, tmp_path, capsys
+) -> None:
+    spec_file.write_text(json.dumps({**SMALL, "lr": 1e30}))
+    arguments = (spec_file, "--out", tmp_path / "t", "--device", "cpu")
+    assert run(*arguments) == 1
+    assert "loss not finite in epoch 1" in capsys.readouterr().err
+    with pytest.raises(Exception, match="not finite"):
+        run(*arguments, "--debug")

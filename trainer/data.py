@@ -1,0 +1,121 @@
+"""A trial's data: two splits that give batches on the device, and the digest of their content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from trainer.augment import Normaliser, Resident
+from trainer.datasets import Arrays, arrays
+from trainer.errors import DataError
+from trainer.spec import TrialSpec, classes_of, image_size_of
+
+EVALUATION_BATCH = 500
+"""Fixed, because the rounding of a sum depends on its grouping; the speed does not depend on it."""
+
+Batch = tuple[Tensor, Tensor]
+"""Images [b, 3, side, side] fp32 (channels last in memory) and labels [b] int64, on the device."""
+
+
+class Training(Protocol):
+    """The training split."""
+
+    @property
+    def count(self) -> int:
+        """Number of images."""
+
+    def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """The batches of `epoch` (from 1) from `first_step` on; the last, short one is kept."""
+
+
+class Evaluation(Protocol):
+    """The test split."""
+
+    @property
+    def count(self) -> int:
+        """Number of images."""
+
+    def batches(self) -> Iterator[Batch]:
+        """All images once, in their own order, unaugmented."""
+
+
+@dataclass(frozen=True)
+class Data:
+    train: Training
+    test: Evaluation
+    digest: str
+
+
+@dataclass(frozen=True)
+class ResidentTraining:
+    """Training batches out of images that lie on the device."""
+
+    images: Resident
+    spec: TrialSpec
+
+    @property
+    def count(self) -> int:
+        return self.images.count
+
+    def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        size = self.spec.batch_size
+        plan = self.images.plan(self.spec, epoch)
+        for first in range(first_step * size, self.count, size):
+            yield self.images.training_batch(plan, first, min(first + size, self.count))
+
+
+@dataclass(frozen=True)
+class ResidentEvaluation:
+    """Test batches out of images that lie on the device."""
+
+    images: Resident
+
+    @property
+    def count(self) -> int:
+        return self.images.count
+
+    def batches(self) -> Iterator[Batch]:
+        for first in range(0, self.count, EVALUATION_BATCH):
+            yield self.images.plain_batch(first, min(first + EVALUATION_BATCH, self.count))
+
+
+def load(spec: TrialSpec, root: Path, device: torch.device | None = None) -> Data:
+    """The data of `spec` under the folder `root`, checked, on `device` (the CPU by default).
+
+    Raises DataError where data is missing, damaged or does not fit the spec.
+    """
+    place = device or torch.device("cpu")
+    prepared = arrays(spec, root)
+    train, test = prepared.train, prepared.test
+    _check_fit(spec, train, test)
+    if spec.train_subset:
+        train = Arrays(train.images[: spec.train_subset], train.labels[: spec.train_subset])
+    return Data(
+        ResidentTraining(_resident(train, spec, spec.crop_padding, place), spec),
+        ResidentEvaluation(_resident(test, spec, 0, place)),
+        prepared.digest,
+    )
+
+
+def _resident(split: Arrays, spec: TrialSpec, padding: int, device: torch.device) -> Resident:
+    pixels, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
+    normalise = Normaliser.of(spec.normalisation, device)
+    return Resident(pixels.to(device), labels.to(device), padding, normalise)
+
+
+def _check_fit(spec: TrialSpec, train: Arrays, test: Arrays) -> None:
+    side, classes = test.images.shape[1], int(max(train.labels.max(), test.labels.max())) + 1
+    if image_size_of(spec) != side:
+        raise DataError(f"image_size: {spec.dataset} has {side}x{side} images; leave it out")
+    if classes_of(spec) < classes:
+        raise DataError(f"classes: {spec.dataset} has {classes} classes; leave it out")
+    if spec.train_subset > len(train.labels):
+        raise DataError(
+            f"train_subset: {spec.dataset} has {len(train.labels)} training images, "
+            f"fewer than {spec.train_subset}"
+        )

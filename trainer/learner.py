@@ -1,0 +1,60 @@
+"""One trial's network, its frozen and trained tensors, and the step that updates them.
+
+`step` is the unit that a faster back end may replace: it reads a batch and a rate, and returns
+loss and hits as tensors on the device, without waiting for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer import freezing, models, optim
+from trainer.flat import Flat
+from trainer.numerics import autocast
+from trainer.spec import TrialSpec
+
+
+class Learner:
+    """Built from the spec alone: on the CPU, from the seed, then moved to `device`."""
+
+    def __init__(self, spec: TrialSpec, device: torch.device) -> None:
+        self.spec, self.device = spec, device
+        model = models.build(spec)
+        self.trained = freezing.freeze(model, spec)
+        self.initial = freezing.snapshot(model, self.trained)
+        self.counts = models.counts(model, self.trained.count(model))
+        self.model: nn.Module = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.flat = Flat(self.model, self.trained.names, self.trained.indices)
+        self.optimizer = optim.build(spec, self.flat.values)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [b, 3, side, side] to logits [b, classes], fp32 in any precision."""
+        with autocast(self.spec, self.device):
+            logits: Tensor = self.model(images)
+        return logits.float()
+
+    def step(
+        self, images: Tensor, labels: Tensor, rate: float, number: int
+    ) -> tuple[Tensor, Tensor]:
+        """One update (`number` counts them from 0). The batch's mean loss and its count of hits.
+
+        Where nothing trains there is no backward, but BatchNorm's running statistics still move.
+        """
+        with torch.set_grad_enabled(bool(self.trained.names)):
+            logits = self.forward(images)
+            loss = F.cross_entropy(logits, labels)
+        if self.trained.names:
+            with torch.no_grad():
+                self.optimizer.update(self.flat.values, self.flat.gradient(loss), rate, number)
+                self.flat.publish()
+        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+    def final_digest(self) -> str:
+        """sha256 over all that training can change: every parameter and running statistic."""
+        digest = hashlib.sha256(freezing.snapshot(self.model).digest.encode())
+        digest.update(self.flat.statistics.cpu().numpy().tobytes())
+        return digest.hexdigest()

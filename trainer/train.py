@@ -1,0 +1,268 @@
+"""The training loop of one trial: epochs, the records it leaves, stop and resume.
+
+After every epoch the checkpoint is written first (it holds the epoch's record with its time) and
+then the journal's line, so that a resume can rewrite a line that is missing and never doubles one.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trainer import checkpoint, data, freezing, journal, numerics, optim
+from trainer.checkpoint import Header, Resume
+from trainer.errors import DataError, Diverged, Stopped
+from trainer.evaluate import evaluate
+from trainer.journal import Record
+from trainer.learner import Learner
+from trainer.results import (
+    ARTIFACTS,
+    FINAL_TENSORS,
+    FREEZE_PROOF,
+    JOURNAL,
+    RESULT,
+    Result,
+    write_atomically,
+    write_json,
+)
+from trainer.spec import TrialSpec, classes_of
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to train; nothing here changes what a trial is."""
+
+    data: Path = Path("data")
+    device: str = "auto"
+    threads: int = 1
+    poll: Callable[[], bool] = lambda: False
+    """Asked before each step. True: write a checkpoint there and raise Stopped."""
+    on_record: Callable[[Record], None] = lambda record: None  # noqa: ARG005
+
+
+def train(
+    spec: TrialSpec,
+    folder: Path,
+    *,
+    attempt: int = 1,
+    resume: Resume | None = None,
+    options: Options = Options(),
+) -> Result:
+    """Train `spec` to its last epoch, or go on from `resume`; writes only into `folder`.
+
+    A resumed run equals the uninterrupted one bit for bit under the same numerics (on the CPU;
+    on a GPU with `deterministic`). Raises Stopped, Diverged, OutOfMemory, DataError, SpecError,
+    FreezeViolation. Leaves torch's global settings and generators as they were.
+    """
+    device = numerics.choose_device(options.device)
+    folder.mkdir(parents=True, exist_ok=True)
+    with numerics.settings(spec, options.threads), numerics.memory_errors(device):
+        return _Trial(spec, folder, attempt, resume, options, device).run()
+
+
+class _Trial:
+    """A trial in progress: what is trained, and the position."""
+
+    def __init__(
+        self,
+        spec: TrialSpec,
+        folder: Path,
+        attempt: int,
+        resume: Resume | None,
+        options: Options,
+        device: torch.device,
+    ) -> None:
+        self.spec, self.folder, self.attempt = spec, folder, attempt
+        self.options, self.device = options, device
+        self.data = data.load(spec, options.data, device)
+        self.learner = Learner(spec, device)
+        self.steps_per_epoch = -(-self.data.train.count // spec.batch_size)
+        self.numerics = numerics.describe(spec, device, options.threads)
+        self.digests = {
+            "initial": self.learner.initial.digest,
+            "data": self.data.digest,
+            "code": numerics.code_digest(),
+        }
+        self.epochs_done = self.step_in_epoch = self.step = 0
+        self.history: list[Record] = []
+        self.losses = torch.zeros(self.steps_per_epoch, device=device)
+        self.hits = torch.zeros(self.steps_per_epoch, device=device)
+        self.exact, self.earlier_s, self.started_ms = True, 0.0, _now_ms()
+        self.clock_start = time.perf_counter()
+        if resume:
+            self._restore(resume)
+        self._start_journal(resume)
+
+    # --- the loop -------------------------------------------------------------------------------
+
+    def run(self) -> Result:
+        if not self.history:
+            self._record({"lr": self._lr(0)})
+        while self.epochs_done < self.spec.epochs:
+            self._train_epoch(self.epochs_done + 1)
+        return self._finish()
+
+    def _train_epoch(self, epoch: int) -> None:
+        first, start = self.step_in_epoch, time.perf_counter()
+        self.learner.model.train()
+        for images, labels in self.data.train.batches(epoch, first):
+            if self.options.poll():
+                self._stop()
+            loss, hits = self.learner.step(images, labels, self._lr(self.step), self.step)
+            self.losses[self.step_in_epoch], self.hits[self.step_in_epoch] = loss, hits
+            self.step_in_epoch += 1
+            self.step += 1
+        metrics = self._training_metrics(epoch)  # waits for the device, once an epoch
+        trained_here = self.data.train.count - first * self.spec.batch_size
+        speed = trained_here / (time.perf_counter() - start)
+        self.epochs_done, self.step_in_epoch = epoch, 0
+        self._record({**metrics, "lr": self._lr(self.step - 1), "images_per_second": speed})
+
+    def _training_metrics(self, epoch: int) -> dict[str, float]:
+        """Means over the epoch's images as they were trained on; raises Diverged."""
+        losses, hits = self.losses.double().cpu(), self.hits.double().cpu()
+        bad = (~losses.isfinite()).nonzero()
+        if len(bad):
+            step = int(bad[0])
+            before = losses[step - 1].item() if step else self.history[-1].metrics.get("train/loss")
+            raise Diverged(epoch, step, before)
+        count = self.data.train.count
+        sizes = torch.full_like(losses, self.spec.batch_size)
+        sizes[-1] = count - (self.steps_per_epoch - 1) * self.spec.batch_size
+        return {
+            "train/loss": float((losses * sizes).sum() / count),
+            "train/accuracy": 100 * float(hits.sum() / count),
+        }
+
+    def _lr(self, step: int) -> float:
+        return optim.lr(self.spec, step, self.steps_per_epoch)
+
+    # --- what it leaves -------------------------------------------------------------------------
+
+    def _record(self, metrics: dict[str, float]) -> None:
+        """Evaluate, then write the checkpoint, then the journal's line."""
+        learner, classes = self.learner, classes_of(self.spec)
+        tested = evaluate(learner.model, learner.forward, self.data.test, classes)
+        record = Record(
+            seq=self.epochs_done,
+            time_ms=_now_ms(),
+            step=self.step,
+            epoch=self.epochs_done,
+            attempt=self.attempt,
+            metrics=metrics | tested,
+        )
+        self.history.append(record)
+        self._checkpoint()
+        journal.append(self.folder / JOURNAL, [record])
+        self.options.on_record(record)
+
+    def _checkpoint(self) -> None:
+        header = Header(
+            trial_id=self.spec.trial_id,
+            epochs_done=self.epochs_done,
+            step_in_epoch=self.step_in_epoch,
+            step=self.step,
+            seconds=self._seconds(),
+            started_ms=self.started_ms,
+            exact=self.exact,
+            numerics=self.numerics,
+            digests=self.digests,
+            history=self.history,
+        )
+        checkpoint.save(
+            self.folder,
+            header,
+            values=self.learner.flat.values,
+            statistics=self.learner.flat.statistics,
+            optimizer=self.learner.optimizer.buffers,
+            losses=self.losses[: self.step_in_epoch],
+            hits=self.hits[: self.step_in_epoch],
+        )
+
+    def _stop(self) -> None:
+        if self.step_in_epoch:  # at an epoch's beginning the checkpoint is written already
+            self._checkpoint()
+        raise Stopped(
+            f"stopped in epoch {self.epochs_done + 1} before step {self.step_in_epoch + 1} "
+            f"of {self.steps_per_epoch}; it goes on from there"
+        )
+
+    def _finish(self) -> Result:
+        learner, artifacts = self.learner, self.folder / ARTIFACTS
+        artifacts.mkdir(exist_ok=True)
+        proof = freezing.prove(learner.initial, learner.model, learner.trained)
+        write_json(artifacts / FREEZE_PROOF, proof)
+        write_atomically(artifacts / FINAL_TENSORS, _final_tensors(learner))
+        result = Result(
+            trial_id=self.spec.trial_id,
+            config_id=self.spec.config_id,
+            metrics=self.history[-1].metrics,
+            attempt=self.attempt,
+            epochs=self.spec.epochs,
+            seconds=self._seconds(),
+            started_ms=self.started_ms,
+            finished_ms=_now_ms(),
+            peak_memory_bytes=numerics.peak_memory_bytes(self.device),
+            exact=self.exact,
+            counts=learner.counts,
+            numerics=self.numerics,
+            digests=self.digests | {"final": learner.final_digest()},
+            spec=self.spec,
+            history=self.history,
+        )
+        write_json(self.folder / RESULT, result)
+        return result
+
+    def _seconds(self) -> float:
+        return self.earlier_s + time.perf_counter() - self.clock_start
+
+    # --- resume ---------------------------------------------------------------------------------
+
+    def _restore(self, resume: Resume) -> None:
+        header = resume.header
+        if header.digests["data"] != self.digests["data"]:
+            raise DataError(
+                f"{self.options.data}: the {self.spec.dataset} data here is not what this trial "
+                f"began with; discard the trial or bring the old data back"
+            )
+        self.learner.flat.load(resume.values, resume.statistics)
+        for buffer, saved in zip(self.learner.optimizer.buffers, resume.optimizer, strict=True):
+            buffer.copy_(saved)
+        self.losses[: len(resume.losses)] = resume.losses.to(self.device)
+        self.hits[: len(resume.hits)] = resume.hits.to(self.device)
+        self.epochs_done, self.step_in_epoch = header.epochs_done, header.step_in_epoch
+        self.step, self.history = header.step, list(header.history)
+        self.exact = header.exact and header.numerics == self.numerics
+        self.earlier_s, self.started_ms = header.seconds, header.started_ms
+        self.digests["initial"] = header.digests["initial"]
+
+    def _start_journal(self, resume: Resume | None) -> None:
+        """Lines that the earlier journal lacks; all lines where this folder is resumed itself."""
+        lines = self.history
+        if resume and resume.folder.resolve() != self.folder.resolve():
+            written = {record.seq for record in journal.read(resume.folder / JOURNAL)}
+            lines = [record for record in self.history if record.seq not in written]
+        journal.rewrite(self.folder / JOURNAL, lines)
+
+
+def _final_tensors(learner: Learner) -> bytes:
+    """What training changed, by name: the trained tensors and BatchNorm's running statistics."""
+    names = set(learner.trained.names)
+    tensors: dict[str, Tensor] = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in (*learner.model.named_parameters(), *learner.model.named_buffers())
+        if name in names or name.endswith(("running_mean", "running_var"))
+    }
+    buffer = io.BytesIO()
+    torch.save({name: tensor.clone() for name, tensor in tensors.items()}, buffer)
+    return buffer.getvalue()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
