@@ -57,7 +57,10 @@ def test_after_two_steps_only_what_the_mode_names_has_changed(mode):
 @pytest.mark.parametrize(
     ("mode", "kinds"),
     [
-        ("bn_only", {("gamma", "body"), ("beta", "body"), ("gamma", "shortcut"), ("beta", "shortcut")}),
+        (
+            "bn_only",
+            {("gamma", "body"), ("beta", "body"), ("gamma", "shortcut"), ("beta", "shortcut")},
+        ),
         ("output_only", {("linear_weight", "output"), ("bias", "output")}),
         ("shortcut_only", {("conv_weight", "shortcut")}),
         ("gamma_only", {("gamma", "body"), ("gamma", "shortcut")}),
