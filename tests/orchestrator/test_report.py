@@ -76,9 +76,11 @@ def rows(out, name):
     return list(csv.DictReader(io.StringIO((out / f"{name}.csv").read_text())))
 
 
-@pytest.fixture
-def finished(store, tmp_path):
-    """A finished sweep of two depths, two modes and two seeds, and its report."""
+@pytest.fixture(scope="module")
+def finished_store(tmp_path_factory):
+    """A finished sweep of two depths, two modes and two seeds."""
+    store = Store(tmp_path_factory.mktemp("store"))
+    store.open_for_writing()
     specs = grid()
     launch(store, specs)
     accuracy = {"all": 60.0, "bn_only": 30.0}
@@ -86,8 +88,13 @@ def finished(store, tmp_path):
         metrics = {"probe/gamma_below_0.01": 9.0 + spec.seed, "probe/relu_units_off": 3.0}
         value = accuracy[spec.trainable] + spec.depth / 4 + spec.seed / 10
         finish(store, spec, value, probed(spec.seed), metrics=metrics)
-    index = report.build(store, "depth", tmp_path / "out")
-    return index.parent
+    return store
+
+
+@pytest.fixture(scope="module")
+def finished(finished_store, tmp_path_factory):
+    """The folder of its report."""
+    return report.build(finished_store, "depth", tmp_path_factory.mktemp("out")).parent
 
 
 def test_the_page_is_one_file_that_refers_to_nothing_outside(finished):
@@ -143,8 +150,8 @@ def test_csv_tables_hold_every_number(finished):
     assert all(r["reason"] for r in rows(finished, "unmapped"))
 
 
-def test_the_same_results_give_the_same_bytes(finished, store, tmp_path):
-    again = report.build(store, "depth", tmp_path / "again").parent
+def test_the_same_results_give_the_same_bytes(finished, finished_store, tmp_path):
+    again = report.build(finished_store, "depth", tmp_path / "again").parent
     for path in finished.iterdir():
         assert (again / path.name).read_bytes() == path.read_bytes(), path.name
 
