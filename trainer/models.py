@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer import initialise
+from trainer import fused, initialise
 from trainer.results import Counts
 from trainer.spec import TrialSpec, classes_of
 
@@ -35,9 +34,12 @@ class Role:
         return self.kind in ("gamma", "beta")
 
 
-class BatchNorm(nn.BatchNorm2d):
-    """BatchNorm2d without `num_batches_tracked`: it is the step count, and counting it costs a
-    quarter of the forward's kernels on a GPU. Export puts it back."""
+class BatchNorm(fused.Norm):
+    """BatchNorm2d with the residual and the ReLU behind it, which a kernel may do in one pass.
+
+    It has no `num_batches_tracked`: that is the step count, and counting it costs a quarter of the
+    forward's kernels on a GPU. Export puts it back.
+    """
 
     def __init__(self, channels: int, spec: TrialSpec) -> None:
         super().__init__(channels, eps=spec.bn_eps, momentum=spec.bn_momentum)
@@ -100,7 +102,7 @@ def counts(model: nn.Module, trainable: int) -> Counts:
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=bias)
+    return fused.Conv(inputs, outputs, kernel, stride, padding=kernel // 2, bias=bias)
 
 
 def _shortcut(inputs: int, outputs: int, stride: int, spec: TrialSpec) -> nn.Module:
@@ -124,8 +126,9 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[b, inputs, h, w] to [b, outputs, h/stride, w/stride]."""
-        y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+        y = self.bn1(self.conv1(x), relu=True)
+        z: Tensor = self.bn2(self.conv2(y), residual=self.shortcut(x), relu=True)
+        return z
 
 
 class CifarResNet(nn.Module):
@@ -148,9 +151,13 @@ class CifarResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [b, 3, side, side] to logits [b, classes]."""
-        y = self.blocks(F.relu(self.bn1(self.conv1(x))))
-        logits: Tensor = self.fc(y.mean((2, 3)))
+        logits: Tensor = self.fc(self.features(x))
         return logits
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images [b, 3, side, side] to what the output layer sees, [b, features]."""
+        y: Tensor = self.blocks(self.bn1(self.conv1(x), relu=True))
+        return y.mean((2, 3))
 
 
 _BUILDERS = {"cifar_resnet": CifarResNet}
