@@ -238,7 +238,8 @@ class Mirror:
     def _adopt(self, at: Cursor, trial: Wanted, run: Run) -> None:
         """Go on with a run of which nothing is known, if it holds no dead trajectory."""
         self._forget(at)
-        stored = {point.identity for point in self._tracker.points(run.run_id)}
+        points = self._tracker.points(run.run_id) if run.latest else []
+        stored = {point.identity for point in points}
         params = params_of(trial.spec)
         fits = all(params.get(name, value) == value for name, value in run.params.items())
         if fits and stored <= {point.identity for point in points_of(trial.records)}:

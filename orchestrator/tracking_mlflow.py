@@ -5,6 +5,7 @@ The only import of mlflow. Foreign errors become ours here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -259,6 +260,7 @@ def _run(run: MlflowRun) -> Run:
 
 
 def _line(error: Exception) -> str:
-    """The error in one line of bearable length."""
+    """The error in one line of bearable length, without the credentials of an address in it."""
     text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"//[^/@\s]+@", "//", text)
     return text if len(text) <= 300 else f"{text[:297]}..."

@@ -1,5 +1,7 @@
 """What every tracker does alike: one suite for the one in memory and MLflow's."""
 
+import uuid
+
 import pytest
 
 from orchestrator.errors import UnreachableError
@@ -17,39 +19,48 @@ TAGS = {TAG_TRIAL: "trial-a", TAG_STORE: "store-1"}
 POINT = Point("train/loss", 0.5, 1_700_000_000_000, 3)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+SETTINGS = {"database": "mlflow_settings", "server": "server_settings"}
+
+
+@pytest.fixture(params=["memory", *SETTINGS])
 def tracker(request):
     if request.param == "memory":
         return MemoryTracker()
     from orchestrator import tracking_mlflow
 
-    return tracking_mlflow.connect(request.getfixturevalue("mlflow_settings"))
+    return tracking_mlflow.connect(request.getfixturevalue(SETTINGS[request.param]))
 
 
 @pytest.fixture
-def run_id(tracker):
-    return tracker.create(tracker.open("depth"), "trial-a", TAGS, 1_700_000_000_000)
+def sweep():
+    return f"depth-{uuid.uuid4().hex[:8]}"  # the server is the session's
+
+
+@pytest.fixture
+def found(tracker, sweep):
+    return lambda **wanted: list(tracker.runs(tracker.open(sweep), "store-1", **wanted))
+
+
+@pytest.fixture
+def run_id(tracker, sweep):
+    return tracker.create(tracker.open(sweep), "trial-a", TAGS, 1_700_000_000_000)
 
 
 def identities(tracker, run_id):
     return sorted(point.identity for point in tracker.points(run_id))
 
 
-def found(tracker, **wanted):
-    return list(tracker.runs(tracker.open("depth"), "store-1", **wanted))
-
-
 def test_a_living_tracker_passes_its_check(tracker):
     tracker.check(5.0)
 
 
-def test_a_sweep_is_one_experiment_however_often_it_is_opened(tracker):
-    assert tracker.open("depth").key == tracker.open("depth").key
-    assert tracker.open("depth").key != tracker.open("width").key
+def test_a_sweep_is_one_experiment_however_often_it_is_opened(tracker, sweep):
+    assert tracker.open(sweep).key == tracker.open(sweep).key
+    assert tracker.open(sweep).key != tracker.open("another").key
 
 
-def test_a_run_is_found_by_trial_and_store(tracker, run_id):
-    (run,) = found(tracker, trial_id="trial-a")
+def test_a_run_is_found_by_trial_and_store(tracker, sweep, run_id, found):
+    (run,) = found(trial_id="trial-a")
     assert (run.run_id, run.name, run.status, run.started_ms) == (
         run_id,
         "trial-a",
@@ -57,15 +68,15 @@ def test_a_run_is_found_by_trial_and_store(tracker, run_id):
         1_700_000_000_000,
     )
     assert run.trial_id == "trial-a"
-    assert found(tracker, trial_id="trial-b") == []
-    assert list(tracker.runs(tracker.open("depth"), "store-2")) == []
-    assert list(tracker.runs(tracker.open("width"), "store-1")) == []
+    assert found(trial_id="trial-b") == []
+    assert list(tracker.runs(tracker.open(sweep), "store-2")) == []
+    assert list(tracker.runs(tracker.open("another"), "store-1")) == []
 
 
-def test_of_several_runs_the_oldest_comes_first(tracker):
-    experiment = tracker.open("depth")
+def test_of_several_runs_the_oldest_comes_first(tracker, sweep, found):
+    experiment = tracker.open(sweep)
     ids = [tracker.create(experiment, "trial-a", TAGS, 1000 + i) for i in range(3)]
-    assert [run.run_id for run in found(tracker, trial_id="trial-a")] == ids
+    assert [run.run_id for run in found(trial_id="trial-a")] == ids
 
 
 def test_a_point_sent_twice_is_stored_once(tracker, run_id):
@@ -80,19 +91,19 @@ def test_what_is_not_a_number_is_stored_once_too(tracker, run_id):
     assert identities(tracker, run_id) == [POINT._replace(value=float("nan")).identity]
 
 
-def test_a_full_call_is_accepted(tracker, run_id):
+def test_a_full_call_is_accepted(tracker, sweep, run_id, found):
     points = [POINT._replace(step=step) for step in range(POINTS_A_CALL)]
     tracker.send(run_id, points, {"depth": "14", "data_id": ""}, {"bnsweep.state": "running"})
     assert len(tracker.points(run_id)) == POINTS_A_CALL
-    (run,) = found(tracker)
+    (run,) = found()
     assert run.params == {"depth": "14", "data_id": ""}
     assert run.tags["bnsweep.state"] == "running"
     assert run.latest == {"train/loss": 0.5}
 
 
-def test_the_newest_value_of_a_metric_is_the_one_with_the_highest_step(tracker, run_id):
+def test_the_newest_value_of_a_metric_is_the_one_with_the_highest_step(tracker, run_id, found):
     tracker.send(run_id, [POINT._replace(step=9, value=0.9), POINT._replace(step=2, value=0.2)])
-    assert found(tracker)[0].latest == {"train/loss": 0.9}
+    assert found()[0].latest == {"train/loss": 0.9}
 
 
 def test_a_changed_param_is_refused(tracker, run_id):
@@ -102,17 +113,17 @@ def test_a_changed_param_is_refused(tracker, run_id):
         tracker.send(run_id, params={"depth": "20"})
 
 
-def test_a_tag_can_change(tracker, run_id):
+def test_a_tag_can_change(tracker, sweep, run_id, found):
     tracker.send(run_id, tags={"bnsweep.state": "failed"})
     tracker.send(run_id, tags={"bnsweep.state": "finished"})
-    assert found(tracker)[0].tags["bnsweep.state"] == "finished"
+    assert found()[0].tags["bnsweep.state"] == "finished"
 
 
-def test_a_status_can_change_and_change_back(tracker, run_id):
+def test_a_status_can_change_and_change_back(tracker, run_id, found):
     tracker.set_status(run_id, "KILLED", 1_700_000_001_000)
-    assert (found(tracker)[0].status, found(tracker)[0].ended_ms) == ("KILLED", 1_700_000_001_000)
+    assert (found()[0].status, found()[0].ended_ms) == ("KILLED", 1_700_000_001_000)
     tracker.set_status(run_id, "RUNNING", None)
-    assert found(tracker)[0].status == "RUNNING"
+    assert found()[0].status == "RUNNING"
 
 
 def test_files_are_kept_by_folder_and_name(tracker, run_id, tmp_path):
@@ -124,30 +135,38 @@ def test_files_are_kept_by_folder_and_name(tracker, run_id, tmp_path):
     assert tracker.artifacts(run_id) == ["attempts/1/log.txt", "log.txt"]
 
 
-def test_a_removed_run_is_gone_until_it_is_restored(tracker, run_id):
+def test_a_removed_run_is_gone_until_it_is_restored(tracker, run_id, found):
     tracker.send(run_id, [POINT])
     tracker.remove(run_id)
     tracker.remove(run_id)
-    assert found(tracker) == []
+    assert found() == []
     with pytest.raises(RunGone):
         tracker.send(run_id, [POINT])
     assert tracker.restore(run_id)
     assert identities(tracker, run_id) == [POINT.identity]
 
 
-def test_a_run_that_never_was_is_gone_and_cannot_be_restored(tracker):
-    tracker.open("depth")
+def test_a_run_that_never_was_is_gone_and_cannot_be_restored(tracker, sweep):
+    tracker.open(sweep)
     with pytest.raises(RunGone):
         tracker.send("0" * 32, [POINT])
     assert not tracker.restore("0" * 32)
 
 
-def test_a_tracker_without_pages_of_its_own_has_no_link(tracker):
-    assert tracker.experiment_url("depth") == ""
+def test_the_link_leads_to_the_charts_of_the_sweep(mlflow_settings, server_settings, sweep):
+    from orchestrator import tracking_mlflow
+
+    embedded = tracking_mlflow.connect(mlflow_settings)
+    assert embedded.experiment_url(sweep) == ""
+    place = embedded.open(sweep).id
+    url = embedded.experiment_url(sweep, "http://127.0.0.1:5000")
+    assert url == f"http://127.0.0.1:5000/#/experiments/{place}/runs?compareRunsMode=CHART"
+    server = tracking_mlflow.connect(server_settings)
+    assert server.experiment_url(sweep).startswith(f"{server_settings.tracking_uri}/#/experiments/")
 
 
-def test_a_memory_tracker_that_is_down_cannot_be_reached():
+def test_a_memory_tracker_that_is_down_cannot_be_reached(sweep):
     tracker = MemoryTracker()
     tracker.down = True
     with pytest.raises(UnreachableError):
-        tracker.open("depth")
+        tracker.open(sweep)

@@ -1,0 +1,73 @@
+"""What is dear to start is started once for the session: an MLflow database, an MLflow server."""
+
+import os
+import shutil
+import signal
+
+import pytest
+
+from orchestrator import ui
+from orchestrator.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow_database(tmp_path_factory):
+    """An MLflow database with its tables, to be copied: making them takes seconds."""
+    from orchestrator import tracking_mlflow
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    tracking_mlflow.connect(Settings(folder, folder, uri, True)).check(60.0)
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def mlflow_settings(empty_mlflow_database, tmp_path):
+    """Settings with an embedded tracker of the test's own."""
+    shutil.copy(empty_mlflow_database, tmp_path / "mlflow.db")
+    return Settings(tmp_path, tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}", True)
+
+
+class MlflowServer:
+    """A real server process that can be killed, paused and started again over its database."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._served, self._port = settings, None, 0
+
+    @property
+    def url(self) -> str:
+        return self._served.url
+
+    def start(self) -> None:
+        self._served = ui.serve(self._settings, port=self._port)
+        self._port = int(self._served.url.rpartition(":")[2])
+
+    def kill(self) -> None:
+        os.killpg(self._served.process.pid, signal.SIGKILL)
+        self._served.process.wait()
+
+    def pause(self) -> None:
+        os.killpg(self._served.process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.killpg(self._served.process.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        self._served.close()
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory, empty_mlflow_database):
+    """The session's server: a test that ends it starts it again."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_mlflow_database, folder / "mlflow.db")
+    server = MlflowServer(Settings(folder, folder, f"sqlite:///{folder / 'mlflow.db'}", True))
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def server_settings(mlflow_server, tmp_path):
+    """Settings of a client of the session's server."""
+    return Settings(tmp_path, tmp_path, mlflow_server.url, False)
