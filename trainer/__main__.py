@@ -53,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", metavar="DIR", type=Path, default=Path("data"))
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=1, help="changes bits: part of a result")
+    parser.add_argument(
+        "--kernels", default="auto", choices=("auto", "stock", "fused"), help="changes bits too"
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -73,6 +76,7 @@ def _run(given: argparse.Namespace) -> int:
         data=given.data.resolve(),
         device=given.device,
         threads=given.threads,
+        kernels=given.kernels,
         poll=_stop_requests(),
         on_record=lambda record: print(_line(record, spec.epochs), flush=True),
     )

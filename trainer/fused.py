@@ -9,7 +9,7 @@ choice is recorded in a result's `numerics`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from trainer import kernel
+from trainer.errors import SpecError
 
+Kernels = Literal["auto", "stock", "fused"]
 DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 LANES = 16
 
@@ -39,6 +41,19 @@ class Conv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return frozen_conv(self, x) if self.use_kernel else super().forward(x)
+
+
+def choose(asked: Kernels, device: torch.device) -> Kernels:
+    """`stock` or `fused`: what is asked for, or for `auto` the kernel where there is one.
+
+    Raises SpecError where `fused` was asked for and cannot be had.
+    """
+    if asked == "stock":
+        return "stock"
+    problem = kernel.problem() if device.type == "cpu" else f"there is no kernel for {device.type}"
+    if problem and asked == "fused":
+        raise SpecError(f"kernels: fused cannot be had here: {problem}")
+    return "stock" if problem else "fused"
 
 
 def enable(model: nn.Module) -> None:
@@ -76,7 +91,8 @@ def fused(bn: nn.BatchNorm2d, y: Tensor, residual: Tensor | None, relu: bool) ->
 
 def frozen_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """`conv(x)` for a convolution whose weight does not train: keeps no activation."""
-    if conv.weight.requires_grad or conv.bias is not None or isinstance(conv.padding, str):
+    keeps = torch.is_grad_enabled() and x.requires_grad and not conv.weight.requires_grad
+    if not keeps or conv.bias is not None or isinstance(conv.padding, str):
         return nn.Conv2d.forward(conv, x)
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)

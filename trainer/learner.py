@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer import freezing, models, optim
+from trainer import freezing, fused, models, optim
 from trainer.flat import Flat
 from trainer.numerics import autocast
 from trainer.spec import TrialSpec
@@ -21,13 +21,17 @@ from trainer.spec import TrialSpec
 class Learner:
     """Built from the spec alone: on the CPU, from the seed, then moved to `device`."""
 
-    def __init__(self, spec: TrialSpec, device: torch.device) -> None:
+    def __init__(
+        self, spec: TrialSpec, device: torch.device, kernels: fused.Kernels = "stock"
+    ) -> None:
         self.spec, self.device = spec, device
         model = models.build(spec)
         self.trained = freezing.freeze(model, spec)
         self.initial = freezing.snapshot(model, self.trained)
         self.counts = models.counts(model, self.trained.count(model))
         self.model: nn.Module = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if kernels == "fused":
+            fused.enable(self.model)
         self.flat = Flat(self.model, self.trained.names, self.trained.indices)
         self.optimizer = optim.build(spec, self.flat.values)
 

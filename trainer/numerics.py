@@ -37,7 +37,9 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def describe(spec: TrialSpec, device: torch.device, threads: int) -> dict[str, Any]:
+def describe(
+    spec: TrialSpec, device: torch.device, threads: int, kernels: str = "stock"
+) -> dict[str, Any]:
     """What besides the spec decides the bits. Two trials with equal records give equal numbers."""
     cuda = device.type == "cuda"
     return {
@@ -47,7 +49,7 @@ def describe(spec: TrialSpec, device: torch.device, threads: int) -> dict[str, A
         "threads": threads,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "precision": "autocast bfloat16" if spec.precision == "bf16" else "float32 without tf32",
-        "kernels": "stock",
+        "kernels": kernels,
         "packed": 1,
         "deterministic": spec.deterministic,
     }

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainer import checkpoint, data, freezing, journal, numerics, optim
+from trainer import checkpoint, data, freezing, fused, journal, numerics, optim
 from trainer.checkpoint import Header, Resume
 from trainer.errors import DataError, Diverged, Stopped
 from trainer.evaluate import evaluate
@@ -41,6 +41,8 @@ class Options:
     data: Path = Path("data")
     device: str = "auto"
     threads: int = 1
+    kernels: fused.Kernels = "auto"
+    """`fused` needs a C++ compiler, `auto` takes it where it can; recorded in `numerics`."""
     poll: Callable[[], bool] = lambda: False
     """Asked before each step. True: write a checkpoint there and raise Stopped."""
     on_record: Callable[[Record], None] = lambda record: None  # noqa: ARG005
@@ -81,9 +83,10 @@ class _Trial:
         self.spec, self.folder, self.attempt = spec, folder, attempt
         self.options, self.device = options, device
         self.data = data.load(spec, options.data, device)
-        self.learner = Learner(spec, device)
+        kernels = fused.choose(options.kernels, device)
+        self.learner = Learner(spec, device, kernels)
         self.steps_per_epoch = -(-self.data.train.count // spec.batch_size)
-        self.numerics = numerics.describe(spec, device, options.threads)
+        self.numerics = numerics.describe(spec, device, options.threads, kernels)
         self.digests = {
             "initial": self.learner.initial.digest,
             "data": self.data.digest,
