@@ -1,24 +1,27 @@
-"""The paper's networks, and what each of their parameters is (DESIGN §8).
+"""A trial's network, and what each of its parameters is (DESIGN §8).
 
-A parameter's role follows from the type of its module and from where the network put it: shortcuts
-and the output layer are marked when the network is built, so that no list of names exists.
+A parameter's role follows from the type of its module and from where the network put it, so that
+a new network needs no list of names: see networks.py for `mark`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from trainer import fused, initialise
+from trainer import initialise
+from trainer.errors import DataError
+from trainer.networks import BUILDERS, Place
 from trainer.results import Counts
-from trainer.spec import TrialSpec, classes_of
+from trainer.spec import TrialSpec
 
-Place = Literal["body", "shortcut", "output"]
 Kind = Literal["conv_weight", "linear_weight", "bias", "gamma", "beta"]
-_Module = TypeVar("_Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -34,31 +37,13 @@ class Role:
         return self.kind in ("gamma", "beta")
 
 
-class BatchNorm(fused.Norm):
-    """BatchNorm2d with the residual and the ReLU behind it, which a kernel may do in one pass.
-
-    It has no `num_batches_tracked`: that is the step count, and counting it costs a quarter of the
-    forward's kernels on a GPU. Export puts it back.
-    """
-
-    def __init__(self, channels: int, spec: TrialSpec) -> None:
-        super().__init__(channels, eps=spec.bn_eps, momentum=spec.bn_momentum)
-        self.num_batches_tracked = None
-
-
-def mark(module: _Module, place: Place) -> _Module:
-    """Say where the network put a module; what lies inside it inherits the place."""
-    module.place = place  # type: ignore[assignment]
-    return module
-
-
 def build(spec: TrialSpec) -> nn.Module:
     """The spec's network: on the CPU, fp32, contiguous, initialised from the seed alone.
 
     The freezing mode has no part in it: the modes of one seed begin with the same weights.
     """
     with torch.device("meta"):
-        model = _BUILDERS[spec.model](spec)
+        model = BUILDERS[spec.model](spec)
     model.to_empty(device="cpu")
     initialise.initialise(model, spec)
     return model
@@ -95,69 +80,42 @@ def counts(model: nn.Module, trainable: int) -> Counts:
         trainable=trainable,
         bn=sum(size for role, size in sizes if role.bn),
         output=sum(size for role, size in sizes if role.place == "output"),
-        shortcut=sum(
-            size for role, size in sizes if role.place == "shortcut" and role.kind == "conv_weight"
-        ),
+        shortcut=sum(size for role, size in sizes if role.place == "shortcut" and not role.bn),
     )
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
-    return fused.Conv(inputs, outputs, kernel, stride, padding=kernel // 2, bias=bias)
+def load_pretrained(model: nn.Module, path: Path, sha256: str) -> None:
+    """Fill `model` from a state dict in a file (torchvision's, or a bnsweep export).
+
+    An output layer of another size keeps its own initial values: fine-tuning on other classes.
+    Raises DataError where the file is missing, is not the one the spec names, or does not fit.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"weights {path}: cannot be read ({error.strerror})") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise DataError(f"weights {path}: is another file than the sweep named (sha256 differs)")
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        given = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    except Exception as error:  # torch.load raises many types; all mean the same here
+        raise DataError(f"weights {path}: not a state dict that torch can load safely") from error
+    _fill(model, given, path)
 
 
-def _shortcut(inputs: int, outputs: int, stride: int, spec: TrialSpec) -> nn.Module:
-    """1x1 conv and BatchNorm where the shape changes, else the identity."""
-    if stride == 1 and inputs == outputs:
-        return nn.Identity()
-    conv = _conv(inputs, outputs, 1, stride)
-    return mark(nn.Sequential(conv, BatchNorm(outputs, spec)), "shortcut")
-
-
-class BasicBlock(nn.Module):
-    """conv3x3 - BN - ReLU - conv3x3 - BN, add the shortcut, ReLU."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int, spec: TrialSpec) -> None:
-        super().__init__()
-        self.conv1 = _conv(inputs, outputs, 3, stride)
-        self.bn1 = BatchNorm(outputs, spec)
-        self.conv2 = _conv(outputs, outputs, 3)
-        self.bn2 = BatchNorm(outputs, spec)
-        self.shortcut = _shortcut(inputs, outputs, stride, spec)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[b, inputs, h, w] to [b, outputs, h/stride, w/stride]."""
-        y = self.bn1(self.conv1(x), relu=True)
-        z: Tensor = self.bn2(self.conv2(y), residual=self.shortcut(x), relu=True)
-        return z
-
-
-class CifarResNet(nn.Module):
-    """The paper's ResNet for CIFAR: 6D+2 weight layers, three groups of 16W, 32W, 64W filters."""
-
-    def __init__(self, spec: TrialSpec) -> None:
-        super().__init__()
-        filters = [16 * spec.width * 2**group for group in range(3)]
-        self.conv1 = _conv(3, filters[0], 3)
-        self.bn1 = BatchNorm(filters[0], spec)
-        blocks: list[nn.Module] = []
-        inputs = filters[0]
-        for group, outputs in enumerate(filters):
-            for block in range((spec.depth - 2) // 6):
-                stride = 2 if group > 0 and block == 0 else 1
-                blocks.append(BasicBlock(inputs, outputs, stride, spec))
-                inputs = outputs
-        self.blocks = nn.Sequential(*blocks)
-        self.fc = mark(nn.Linear(inputs, classes_of(spec)), "output")
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images [b, 3, side, side] to logits [b, classes]."""
-        logits: Tensor = self.fc(self.features(x))
-        return logits
-
-    def features(self, x: Tensor) -> Tensor:
-        """Images [b, 3, side, side] to what the output layer sees, [b, features]."""
-        y: Tensor = self.blocks(self.bn1(self.conv1(x), relu=True))
-        return y.mean((2, 3))
-
-
-_BUILDERS = {"cifar_resnet": CifarResNet}
+def _fill(model: nn.Module, given: dict[str, Tensor], path: Path) -> None:
+    own = model.state_dict()
+    places = roles(model)
+    missing = sorted(own.keys() - given.keys())
+    unknown = sorted(given.keys() - own.keys())
+    if missing or unknown:
+        first = f"lacks {missing[0]}" if missing else f"has {unknown[0]}, which this network lacks"
+        raise DataError(f"weights {path}: do not fit this network: {first}")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if tensor.shape == given[name].shape:
+                tensor.copy_(given[name])
+            elif name not in places or places[name].place != "output":
+                shapes = f"{list(given[name].shape)}, not {list(tensor.shape)}"
+                raise DataError(f"weights {path}: do not fit this network: {name} is {shapes}")

@@ -1,0 +1,138 @@
+"""Rounds: what of a launch is missing or unfinished and may run now, from the store alone.
+
+Every retry and every trial left alone is decided here, with `failures.decide`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from orchestrator import claims, failures
+from orchestrator.records import Launch, Stop, TrialStatus
+from orchestrator.resources import Resources
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+from orchestrator.worker import Job
+from trainer.results import Failure
+from trainer.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the user asked for: which trials of a launch, and what to do with the failed ones."""
+
+    trials: tuple[str, ...] = ()
+    """Only these trial ids; a failed trial that is named runs again whatever its class."""
+    retry_failed: bool = True
+    wait: bool = True
+    """Wait for trials that another launch is training."""
+
+
+@dataclass
+class Run:
+    """A launch under way: what the rounds and the monitor share."""
+
+    store: Store
+    settings: Settings
+    launch: Launch
+    specs: tuple[TrialSpec, ...]
+    order: Order
+
+    @property
+    def resources(self) -> Resources:
+        """What each trial asks of a machine."""
+        return Resources(**self.launch.resources)
+
+    begun_with: dict[str, int] = field(default_factory=dict)
+    """The newest attempt of each trial when the launch began: later ones are this launch's."""
+    finished: dict[str, TrialStatus] = field(default_factory=dict)
+
+    def statuses(self) -> list[TrialStatus]:
+        """All trials; a finished one is read once."""
+        found = []
+        for spec in self.specs:
+            status = self.finished.get(spec.trial_id) or self.store.state(spec)
+            if status.state == "finished":
+                self.finished[spec.trial_id] = status
+            found.append(status)
+        return found
+
+    @property
+    def stop(self) -> Stop | None:
+        """The request to stop the whole launch, if there is one."""
+        stop = self.store.stop_for(self.launch.sweep, self.launch.number)
+        return stop if stop and not stop.trials else None
+
+    def failures_here(self, trial_id: str) -> list[Failure]:
+        """How the trial's attempts since the launch began have failed, oldest first."""
+        first = self.begun_with.get(trial_id, 0)
+        numbers = [n for n in self.store.attempts(trial_id) if n > first]
+        found = (self.store.failure_of(trial_id, n) for n in numbers)
+        return [failure for failure in found if failure is not None]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What to do next: jobs to run, and whether trials of other launches are still under way."""
+
+    run: tuple[TrialSpec, ...]
+    alone: frozenset[str]
+    others: tuple[TrialStatus, ...]
+    pause_s: float
+
+
+def next_round(run: Run) -> Round:
+    """What is missing or unfinished and may run now."""
+    statuses = {s.trial_id: s for s in run.statuses()}
+    held = run.store.held_back(run.launch.sweep, run.launch.number)
+    stop = run.store.stop_for(run.launch.sweep, run.launch.number)
+    idle = {*held, *(stop.trials if stop else ())}
+    todo, alone, pause_s = [], set(), 0.0
+    for spec in run.specs:
+        status = statuses[spec.trial_id]
+        if run.order.trials and spec.trial_id not in run.order.trials:
+            continue
+        if status.state in ("finished", "running") or spec.trial_id in idle:
+            continue
+        decision = _decide(run, spec, status)
+        if decision.run:
+            todo.append(spec)
+            pause_s = max(pause_s, decision.pause_s)
+            if decision.alone:
+                alone.add(spec.trial_id)
+    others = tuple(s for s in statuses.values() if s.state == "running")
+    return Round(tuple(todo), frozenset(alone), others, pause_s)
+
+
+def _decide(run: Run, spec: TrialSpec, status: TrialStatus) -> failures.Decision:
+    here = run.failures_here(spec.trial_id)
+    if here:
+        decision = failures.decide(here, run.launch.retries)
+        if not decision.run and here[-1].failure == "lost":
+            claims.give_up_lost(
+                run.store, spec.trial_id, here[-1].model_copy(update={"cause": decision.reason})
+            )
+        return decision
+    before = run.store.failure(spec.trial_id) if status.state == "failed" else None
+    if before is None or spec.trial_id in run.order.trials:
+        return failures.Decision(run=True)
+    again = run.order.retry_failed and before.failure != "diverged"
+    return failures.Decision(run=again, reason=before.cause)
+
+
+def jobs(run: Run, todo: Round) -> list[Job]:
+    """One job for each trial; the trials that ran out of memory come last, by themselves."""
+    first = [s for s in todo.run if s.trial_id not in todo.alone] or list(todo.run)
+    beside = 0 if first == list(todo.run) and todo.alone else max(0, len(first) - 1)
+    return [
+        Job(
+            store=str(run.store.root),
+            data=str(run.settings.data),
+            sweep=run.launch.sweep,
+            launch=run.launch.number,
+            trials=(spec.identity_fields(),),
+            threads=run.resources.cpus,
+            beside=beside,
+        )
+        for spec in first
+    ]

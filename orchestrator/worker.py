@@ -1,0 +1,155 @@
+"""What a worker does with the trials it is given: claim, train, publish; every error into a file.
+
+Called by each launcher, in a Ray worker or in the driver itself. Never raises for a trial's error:
+the trial's folder tells, and Ray's own retries stay for dead processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator import claims, failures, liveness
+from orchestrator.claims import Claim
+from orchestrator.liveness import Heartbeat, ResumedFrom
+from orchestrator.store import Store
+from trainer import journal, results
+from trainer.spec import TrialSpec
+
+POLL_S = 1.0
+"""A worker looks at most so often for a request to stop."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a launcher hands to a worker: plain values, so that it travels as a dictionary."""
+
+    store: str
+    data: str
+    sweep: str
+    launch: int
+    trials: tuple[dict[str, Any], ...]
+    """The fields of each trial's spec that differ from the defaults: one pack."""
+    threads: int = 1
+    device: str = "auto"
+    beside: int = 0
+    """How many other packs may share the device: an out-of-memory alone is final."""
+
+    @property
+    def specs(self) -> list[TrialSpec]:
+        """The pack's trials."""
+        return [TrialSpec.model_validate(fields) for fields in self.trials]
+
+
+class Watch:
+    """Tells a running trial whether to stop: on request, or because its claim was taken over."""
+
+    def __init__(self, store: Store, job: Job, claim: Claim) -> None:
+        self._store, self._job, self._claim = store, job, claim
+        self._next = 0.0
+        self._stop = False
+
+    def __call__(self) -> bool:
+        if not self._stop and time.monotonic() >= self._next:
+            self._next = time.monotonic() + POLL_S
+            try:
+                self._stop = stop_mode(self._store, self._job, self._claim.trial_id) == "now"
+                self._stop = self._stop or claims.superseded(self._store, self._claim)
+            except OSError:
+                return False  # the store is away for a moment; the checkpoint will say so
+        return self._stop
+
+
+def stop_mode(store: Store, job: Job, trial_id: str) -> str | None:
+    """`graceful` (begin nothing), `now` (end after the step), or None, for one trial."""
+    stop = store.stop_for(job.sweep, job.launch)
+    if stop is None or (stop.trials and trial_id not in stop.trials):
+        return None
+    return stop.mode
+
+
+def run_pack(job: Job) -> None:
+    """Run the pack's trials that nobody else has and no request to stop holds back."""
+    store = Store(Path(job.store))
+    for spec in job.specs:
+        claim = _claim(store, job, spec)
+        if claim is not None:
+            run_trial(store, job, spec, claim)
+
+
+def _claim(store: Store, job: Job, spec: TrialSpec) -> Claim | None:
+    """The claim, or None. A claim of this same launch is waited for: its worker or node died."""
+    while True:
+        if stop_mode(store, job, spec.trial_id) or spec.trial_id in store.held_back(
+            job.sweep, job.launch
+        ):
+            return None
+        claim = claims.claim(store, spec, liveness.this_process(job.sweep, job.launch))
+        if claim is not None or not _held_by_this_launch(store, job, spec.trial_id):
+            return claim
+        time.sleep(POLL_S)
+
+
+def _held_by_this_launch(store: Store, job: Job, trial_id: str) -> bool:
+    if store.state(trial_id).state != "running":
+        return False
+    start = liveness.read_start(store.attempt_folder(trial_id, store.attempts(trial_id)[-1]))
+    return start is not None and (start.sweep, start.launch) == (job.sweep, job.launch)
+
+
+def run_trial(store: Store, job: Job, spec: TrialSpec, claim: Claim) -> None:
+    """Train the claimed trial to its result, or record why there is none."""
+    with Heartbeat(claim.folder), _log_to(claim.folder / results.LOG):
+        try:
+            _train(store, job, spec, claim)
+        except Exception as error:  # whatever it is, it belongs to this trial alone
+            _record(job, claim, error)
+
+
+def _train(store: Store, job: Job, spec: TrialSpec, claim: Claim) -> None:
+    # The only place where the orchestrator loads the trainer's torch side: inside the worker.
+    from trainer import checkpoint
+    from trainer.train import Options, train
+
+    earlier = [n for n in store.attempts(spec.trial_id) if n < claim.number]
+    folders = [store.attempt_folder(spec.trial_id, n) for n in reversed(earlier)]
+    resume = checkpoint.find(folders, spec)
+    if resume is not None:
+        attempt = int(resume.folder.name)
+        claims.resumed(claim, ResumedFrom(attempt=attempt, epoch=resume.epoch))
+    options = Options(
+        data=Path(job.data),
+        device=job.device,
+        threads=job.threads,
+        poll=Watch(store, job, claim),
+    )
+    train(spec, claim.folder, attempt=claim.number, resume=resume, options=options)
+    claims.publish(store, claim)
+
+
+def _record(job: Job, claim: Claim, error: Exception) -> None:
+    records = journal.read(claim.folder / results.JOURNAL)
+    failure = failures.classify(
+        error, attempt=claim.number, epoch=records[-1].epoch if records else None
+    )
+    if failure.failure == "oom":
+        failure = failure.model_copy(update={"details": {**failure.details, "beside": job.beside}})
+    print(failure.traceback, file=sys.stderr)  # noqa: T201 - into the trial's log
+    with contextlib.suppress(OSError):  # a store that cannot be written: the heartbeat goes stale
+        claims.fail(claim, failure)
+
+
+@contextlib.contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """Send what the trial prints to its log."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # a trial is not lost for want of a log
+            log = stack.enter_context(path.open("a", buffering=1))
+            stack.enter_context(contextlib.redirect_stdout(log))
+            stack.enter_context(contextlib.redirect_stderr(log))
+        yield

@@ -1,0 +1,253 @@
+"""Launches in this process, with real trials of the smallest network on synthetic images."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from orchestrator import claims, liveness, settings
+from orchestrator.launch import InlineLauncher, launch, new_launch, request_stop
+from orchestrator.rounds import Order
+from orchestrator.store import Store
+from trainer import errors, results
+from trainer.results import Failure
+from trainer.spec import TrialSpec
+
+TINY = TrialSpec(
+    depth=8, dataset="synthetic", image_size=8, train_subset=64, batch_size=32, epochs=2, lr=0.01
+)
+SPECS = [TINY.changed(seed=seed, trainable=mode) for seed in (0, 1) for mode in ("all", "bn_only")]
+
+
+class Watcher:
+    """An observer that remembers, and can act when a trial reaches an epoch."""
+
+    def __init__(self, act=None):
+        self.notes, self.seen, self.act = [], [], act
+
+    def started(self, launch, _statuses):
+        self.launch = launch
+
+    def update(self, statuses):
+        self.seen.append([s.state for s in statuses])
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+class Counting(InlineLauncher):
+    """The inline launcher, counting; `before` is called with each job."""
+
+    def __init__(self, before=None):
+        self.ran, self.before = [], before
+
+    def run(self, jobs):
+        for job in jobs:
+            if self.before:
+                self.before(job)
+            self.ran.append([spec.trial_id for spec in job.specs])
+            super().run([job])
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return settings.load(store=tmp_path / "runs", data=tmp_path / "data")
+
+
+def run(here, specs=SPECS, launcher=None, **more):
+    return launch(new_launch("tiny", specs), here, launcher or Counting(), **more)
+
+
+def attempts(here, spec):
+    return Store(here.store).attempts(spec.trial_id)
+
+
+def test_a_launch_finishes_all_trials_and_a_second_one_trains_nothing(here):
+    first = run(here)
+    assert (first.exit_code, first.counts["finished"]) == (0, 4)
+    again = Counting()
+    second = run(here, launcher=again)
+    assert (second.launch, second.exit_code, again.ran) == (2, 0, [])
+
+
+def test_adding_a_seed_runs_only_the_new_trials(here):
+    run(here)
+    new = TINY.changed(seed=2)
+    launcher = Counting()
+    assert run(here, [*SPECS, new], launcher).exit_code == 0
+    assert launcher.ran == [[new.trial_id]]
+
+
+def test_the_same_trial_in_another_sweep_is_not_trained_again(here):
+    run(here)
+    launcher = Counting()
+    other = launch(new_launch("other", SPECS[:2]), here, launcher)
+    assert (other.exit_code, launcher.ran) == (0, [])
+
+
+def test_one_failed_trial_does_not_stop_the_others(here):
+    bad = TINY.changed(dataset="cifar10", image_size=0)
+    outcome = run(here, [bad, *SPECS[:2]])
+    assert (outcome.exit_code, outcome.counts["finished"]) == (1, 2)
+    failure = Store(here.store).failure(bad.trial_id)
+    assert failure.failure == "user"
+    assert str(here.data) in failure.cause
+    assert "Traceback" in failure.traceback
+
+
+def test_a_diverged_trial_keeps_its_history_and_runs_again_only_when_named(here):
+    wild = TINY.changed(lr=1e30)
+    assert run(here, [wild]).exit_code == 1
+    store = Store(here.store)
+    assert store.failure(wild.trial_id).failure == "diverged"
+    assert [r.epoch for r in store.journal(wild.trial_id)] == [0]
+    run(here, [wild])
+    assert attempts(here, wild) == [1]
+    run(here, [wild], order=Order(trials=(wild.trial_id,)))
+    assert attempts(here, wild) == [1, 2]
+
+
+def test_failed_trials_of_earlier_launches_run_again_unless_told_otherwise(here):
+    claim = claimed(here, TINY)
+    claims.fail(claim, Failure(failure="code", cause="a bug, mended since"))
+    assert run(here, [TINY], order=Order(retry_failed=False)).exit_code == 1
+    assert attempts(here, TINY) == [1]
+    assert run(here, [TINY]).exit_code == 0
+
+
+def claimed(here, spec, **changes):
+    store = Store(here.store)
+    store.open_for_writing()
+    owner = liveness.this_process("elsewhere", 1).model_copy(update=changes)
+    return claims.claim(store, spec, owner)
+
+
+def test_a_trial_that_another_launch_trains_is_waited_for(here):
+    claim = claimed(here, TINY, host="elsewhere", boot_id="other")
+
+    def give_up():
+        time.sleep(1.5)
+        claims.fail(claim, Failure(failure="stopped", cause="on request"))
+
+    other = threading.Thread(target=give_up)
+    other.start()
+    launcher = Counting()
+    outcome = run(here, [TINY, SPECS[1]], launcher)
+    other.join()
+    assert outcome.exit_code == 0
+    assert launcher.ran[0] == [SPECS[1].trial_id]
+    assert launcher.ran[-1] == [TINY.trial_id]
+
+
+def test_without_waiting_such_a_launch_ends_incomplete(here):
+    claimed(here, TINY, host="elsewhere", boot_id="other")
+    outcome = run(here, [TINY, SPECS[1]], order=Order(wait=False))
+    assert (outcome.exit_code, outcome.counts["running"]) == (4, 1)
+
+
+def test_a_graceful_stop_lets_the_running_trial_finish_and_begins_no_other(here):
+    store = Store(here.store)
+
+    def stop(job):
+        request_stop(store, "tiny", job.launch, "graceful") if launcher.ran else None
+
+    launcher = Counting(before=stop)
+    outcome = run(here, launcher=launcher)
+    assert (outcome.exit_code, outcome.stopped) == (4, True)
+    assert outcome.counts == {
+        "pending": 3, "running": 0, "finished": 1, "failed": 0, "stopped": 0,
+    }  # fmt: skip
+    assert run(here).exit_code == 0
+
+
+LONG = TINY.changed(epochs=400, train_subset=512)
+
+
+def interrupt_when_running(here, act):
+    def wait_and_act():
+        store = Store(here.store)
+        for _ in range(600):
+            status = store.state(LONG)
+            if status.epoch and status.epoch >= 1:
+                break
+            time.sleep(0.05)
+        act(store)
+
+    thread = threading.Thread(target=wait_and_act)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_running_trial_after_its_step_with_a_checkpoint(here, number):
+    thread = interrupt_when_running(here, lambda _: os.kill(os.getpid(), number))
+    watcher = Watcher()
+    outcome = run(here, [LONG], observer=watcher)
+    thread.join()
+    assert (outcome.exit_code, outcome.statuses[0].state) == (4, "stopped")
+    assert any("once more" in note for note in watcher.notes)
+    store = Store(here.store)
+    folder = store.attempt_folder(LONG.trial_id, 1)
+    assert (folder / results.CHECKPOINT).exists()
+    assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+
+
+def test_stopping_one_trial_leaves_the_others_alone(here):
+    def act(store):
+        request_stop(store, "tiny", 1, "now", [LONG.trial_id])
+
+    thread = interrupt_when_running(here, act)
+    outcome = run(here, [LONG, SPECS[0]])
+    thread.join()
+    assert [s.state for s in outcome.statuses] == ["stopped", "finished"]
+    assert outcome.exit_code == 4
+
+
+def test_the_same_traceback_twice_holds_back_the_like_and_says_so(here, monkeypatch):
+    from trainer import train
+
+    trained = train.train
+    specs = [TINY.changed(seed=seed) for seed in range(5)] + [SPECS[1]]
+
+    def broken(spec, *args, **kwargs):
+        if spec.trainable == "all":
+            raise ZeroDivisionError("a bug in this mode")
+        return trained(spec, *args, **kwargs)
+
+    monkeypatch.setattr(train, "train", broken)
+    watcher = Watcher()
+    slow = Counting(before=lambda _: time.sleep(1.2))
+    outcome = run(here, specs, slow, observer=watcher)
+    failed = [s for s in outcome.statuses if s.state == "failed"]
+    assert 2 <= len(failed) < 5
+    assert outcome.statuses[-1].state == "finished"
+    assert outcome.counts["pending"] == 5 - len(failed)
+    assert any("held back" in note and "ZeroDivisionError" in note for note in watcher.notes)
+
+
+def test_an_interrupted_launch_resumes_from_the_checkpoint(here, monkeypatch):
+    from trainer import train
+
+    trained = train.train
+
+    def dies(spec, folder, *, options, **more):
+        seen = []
+
+        def record(r):
+            seen.append(r)
+            if r.epoch == 1:
+                raise errors.Stopped("as a preemption would")
+
+        return trained(spec, folder, options=train.Options(options.data, on_record=record), **more)
+
+    monkeypatch.setattr(train, "train", dies)
+    assert run(here, [TINY]).exit_code == 4
+    monkeypatch.setattr(train, "train", trained)
+    assert run(here, [TINY]).exit_code == 0
+    store = Store(here.store)
+    assert [(r.epoch, r.attempt) for r in store.journal(TINY.trial_id)] == [(0, 1), (1, 1), (2, 2)]
+    start = liveness.read_start(store.attempt_folder(TINY.trial_id, 2))
+    assert start.resumed_from == liveness.ResumedFrom(attempt=1, epoch=1)

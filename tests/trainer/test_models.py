@@ -1,0 +1,229 @@
+"""The networks are the paper's: counts, shapes, and torchvision's logits with the same weights."""
+
+import hashlib
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from trainer import freezing, models
+from trainer.errors import DataError
+from trainer.networks import BatchNorm, mark
+from trainer.spec import TrialSpec
+
+RESNETS = [("cifar_resnet", d, 1) for d in (14, 32, 56, 110, 218, 434, 866)]
+RESNETS += [("cifar_resnet", 14, w) for w in (2, 4, 8, 16, 32)]
+RESNETS += [("imagenet_resnet", d, 1) for d in (18, 34, 50, 101, 200)]
+PAPER = {
+    (model, depth, width): row
+    for (model, depth, width), row in zip(
+        RESNETS,
+        [
+            (175_258, 1_120, 650, 2_560),
+            (466_906, 2_464, 650, 2_560),
+            (855_770, 4_256, 650, 2_560),
+            (1_730_714, 8_288, 650, 2_560),
+            (3_480_602, 16_352, 650, 2_560),
+            (6_980_378, 32_480, 650, 2_560),
+            (13_979_930, 64_736, 650, 2_560),
+            (696_618, 2_240, 1_290, 10_240),
+            (2_777_674, 4_480, 2_570, 40_960),
+            (11_093_130, 8_960, 5_130, 163_840),
+            (44_337_418, 17_920, 10_250, 655_360),
+            (177_279_498, 35_840, 20_490, 2_621_440),
+            (11_689_512, 9_600, 513_000, 172_032),
+            (21_797_672, 17_024, 513_000, 172_032),
+            (25_557_032, 53_120, 2_049_000, 2_768_896),
+            (44_549_160, 105_344, 2_049_000, 2_768_896),
+            (64_673_832, 176_000, 2_049_000, 2_768_896),
+        ],
+        strict=True,
+    )
+}
+
+
+def spec_of(model, depth, width=1, **fields):
+    dataset = "imagenet" if model == "imagenet_resnet" else "cifar10"
+    return TrialSpec(model=model, depth=depth, width=width, dataset=dataset, **fields)
+
+
+def on_meta(spec):
+    """The network without its numbers: enough to count."""
+    with torch.device("meta"):
+        return models.BUILDERS[spec.model](spec)
+
+
+@pytest.mark.parametrize("key", PAPER, ids=lambda key: "-".join(map(str, key)))
+def test_every_row_of_the_papers_table_is_met(key):
+    model = on_meta(spec_of(*key))
+    counts = models.counts(model, 0)
+    assert (counts.total, counts.bn, counts.output, counts.shortcut) == PAPER[key]
+
+
+@pytest.mark.parametrize("key", PAPER, ids=lambda key: "-".join(map(str, key)))
+def test_two_random_weights_of_each_channel_are_as_many_as_the_bn_parameters(key):
+    spec = spec_of(*key, trainable="random_k", k=2)
+    model = on_meta(spec).to_empty(device="cpu")
+    assert freezing.freeze(model, spec).count(model) == PAPER[key][1]
+
+
+def test_the_reports_bottleneck_network_has_its_counts():
+    counts = models.counts(on_meta(spec_of("bottleneck_resnet", 20)), 0)
+    assert (counts.total, counts.bn) == (571_114, 4_000)
+
+
+@pytest.mark.parametrize(
+    ("depth", "bn", "convs"), [(11, 5_504, 8), (13, 5_888, 10), (16, 8_448, 13), (19, 11_008, 16)]
+)
+def test_the_vggs_have_their_layers(depth, bn, convs):
+    model = on_meta(spec_of("cifar_vgg", depth))
+    assert models.counts(model, 0).bn == bn
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert len(layers) == convs
+    assert all(layer.bias is not None for layer in layers)
+
+
+@pytest.mark.parametrize(
+    ("model", "depth", "side", "classes"),
+    [
+        ("cifar_resnet", 8, 32, 10),
+        ("cifar_vgg", 11, 32, 10),
+        ("bottleneck_resnet", 11, 32, 10),
+        ("imagenet_resnet", 18, 64, 1000),
+        ("imagenet_resnet", 50, 64, 1000),
+    ],
+)
+def test_images_become_logits(model, depth, side, classes):
+    network = models.build(spec_of(model, depth))
+    assert network(torch.rand(2, 3, side, side)).shape == (2, classes)
+
+
+def torchvision_twin(spec):
+    """torchvision's own network with the weights of ours."""
+    ours = models.build(spec).eval()
+    theirs = getattr(torchvision.models, f"resnet{spec.depth}")()
+    missing, unexpected = theirs.load_state_dict(ours.state_dict(), strict=False)
+    assert unexpected == []
+    assert all(name.endswith("num_batches_tracked") for name in missing)
+    return ours, theirs.eval()
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50])
+def test_torchvisions_resnet_with_the_same_weights_gives_the_same_logits(depth):
+    ours, theirs = torchvision_twin(spec_of("imagenet_resnet", depth))
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = theirs(images)
+        difference = (ours(images) - expected).abs().max() / expected.abs().max()
+    assert difference < 1e-5
+
+
+def test_the_cifar_resnet_is_torchvisions_blocks_put_together():
+    spec = spec_of("cifar_resnet", 14)
+    ours = models.build(spec).eval()
+    block = torchvision.models.resnet.BasicBlock
+    shortcut = nn.Sequential(nn.Conv2d(16, 32, 1, 2, bias=False), nn.BatchNorm2d(32))
+    theirs = block(16, 32, 2, shortcut).eval()
+    theirs.load_state_dict(ours.layer2[0].state_dict(), strict=False)
+    x = torch.rand(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.allclose(ours.layer2[0](x), theirs(x), atol=1e-6)
+
+
+def test_the_vgg_is_the_plain_stack_of_its_layers():
+    model = models.build(spec_of("cifar_vgg", 11)).eval()
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    layers = iter([m for m in model.layers if hasattr(m, "conv")])
+    pools = [nn.functional.max_pool2d] * 4 + [nn.functional.avg_pool2d]
+    with torch.no_grad():
+        y = x
+        for size, pool in zip((1, 1, 2, 2, 2), pools, strict=True):
+            for layer in [next(layers) for _ in range(size)]:
+                y = torch.relu(layer.bn(layer.conv(y)))
+            y = pool(y, 2)
+        assert torch.allclose(model(x), model.fc(y.flatten(1)), atol=1e-6)
+
+
+def test_a_new_network_needs_no_list_of_names():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.strange = mark(nn.Conv2d(3, 4, 1), "shortcut")
+            self.bn_is_a_lie = nn.Linear(4, 4)
+            self.normal = BatchNorm(4, TrialSpec())
+
+    roles = models.roles(Odd())
+    assert roles["strange.bias"] == models.Role("bias", "shortcut")
+    assert roles["bn_is_a_lie.weight"] == models.Role("linear_weight", "body")
+    assert roles["normal.weight"] == models.Role("gamma", "body")
+
+
+def test_depth_866_builds_and_makes_a_step():
+    model = models.build(spec_of("cifar_resnet", 866, trainable="bn_only"))
+    freezing.freeze(model, spec_of("cifar_resnet", 866, trainable="bn_only"))
+    model(torch.rand(2, 3, 8, 8)).sum().backward()
+    assert model.bn1.weight.grad.isfinite().all()
+
+
+# -- pretrained weights ------------------------------------------------------------------------
+
+
+def saved(tmp_path, state):
+    path = tmp_path / "weights.pt"
+    torch.save(state, path)
+    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_torchvisions_weights_can_be_loaded(tmp_path):
+    theirs = torchvision.models.resnet18().eval()
+    model = models.build(spec_of("imagenet_resnet", 18)).eval()
+    models.load_pretrained(model, *saved(tmp_path, theirs.state_dict()))
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(model(images), theirs(images), rtol=1e-4, atol=1e-5)
+
+
+def test_an_output_layer_for_other_classes_keeps_its_own_values(tmp_path):
+    source = models.build(spec_of("cifar_resnet", 8, seed=1))
+    model = models.build(TrialSpec(depth=8, dataset="cifar100"))
+    output = model.fc.weight.detach().clone()
+    models.load_pretrained(model, *saved(tmp_path, source.state_dict()))
+    assert torch.equal(model.conv1.weight, source.conv1.weight)
+    assert torch.equal(model.fc.weight, output)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("conv1.weight"), "lacks conv1.weight"),
+        (lambda s: s.update({"extra": torch.ones(1)}), "has extra"),
+        (lambda s: s.update({"conv1.weight": torch.ones(1)}), r"conv1\.weight is \[1\]"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_name(tmp_path, change, message):
+    state = models.build(spec_of("cifar_resnet", 8)).state_dict()
+    change(state)
+    with pytest.raises(DataError, match=message):
+        models.load_pretrained(models.build(spec_of("cifar_resnet", 8)), *saved(tmp_path, state))
+
+
+def test_another_file_than_the_sweep_named_is_refused(tmp_path):
+    path, _ = saved(tmp_path, {})
+    with pytest.raises(DataError, match="another file"):
+        models.load_pretrained(models.build(spec_of("cifar_resnet", 8)), path, "0" * 64)
+
+
+@pytest.mark.parametrize("content", [b"", b"not torch", b"PK\x03\x04"])
+def test_a_file_that_is_no_state_dict_is_refused(tmp_path, content):
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="state dict"):
+        models.load_pretrained(
+            models.build(spec_of("cifar_resnet", 8)), path, hashlib.sha256(content).hexdigest()
+        )
+
+
+def test_a_missing_weights_file_is_the_users_to_mend(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        models.load_pretrained(nn.Linear(1, 1), tmp_path / "none.pt", "")
