@@ -20,6 +20,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from trainer import initial
 from trainer.journal import Record
 from trainer.results import CHECKPOINT, CHECKPOINT_PREVIOUS, write_atomically
 from trainer.spec import TrialSpec
@@ -64,6 +65,8 @@ class Resume(BaseModel):
     optimizer: list[Tensor]
     losses: Tensor
     hits: Tensor
+    initial: dict[str, Tensor] | None = None
+    """The initial weights where building them again from the seed would give others."""
 
     @property
     def epoch(self) -> int:
@@ -151,4 +154,5 @@ def load(path: Path, spec: TrialSpec) -> Resume:
         raise ValueError("not a checkpoint of this version") from error
     if header.trial_id != spec.trial_id:
         raise ValueError(f"it belongs to the trial {header.trial_id}, not {spec.trial_id}")
-    return resume
+    weights = initial.source(spec, header.digests["initial"], path.parent)
+    return resume.model_copy(update={"initial": weights})

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from trainer.augment import Normaliser, Resident
 from trainer.datasets import Arrays, arrays
-from trainer.errors import DataError
-from trainer.spec import TrialSpec, classes_of, image_size_of
+from trainer.spec import TrialSpec
 
 EVALUATION_BATCH = 500
 """Fixed, because the rounding of a sum depends on its grouping; the speed does not depend on it."""
@@ -92,7 +91,6 @@ def load(spec: TrialSpec, root: Path, device: torch.device | None = None) -> Dat
     place = device or torch.device("cpu")
     prepared = arrays(spec, root)
     train, test = prepared.train, prepared.test
-    _check_fit(spec, train, test)
     if spec.train_subset:
         train = Arrays(train.images[: spec.train_subset], train.labels[: spec.train_subset])
     return Data(
@@ -106,16 +104,3 @@ def _resident(split: Arrays, spec: TrialSpec, padding: int, device: torch.device
     pixels, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
     normalise = Normaliser.of(spec.normalisation, device)
     return Resident(pixels.to(device), labels.to(device), padding, normalise)
-
-
-def _check_fit(spec: TrialSpec, train: Arrays, test: Arrays) -> None:
-    side, classes = test.images.shape[1], int(max(train.labels.max(), test.labels.max())) + 1
-    if image_size_of(spec) != side:
-        raise DataError(f"image_size: {spec.dataset} has {side}x{side} images; leave it out")
-    if classes_of(spec) < classes:
-        raise DataError(f"classes: {spec.dataset} has {classes} classes; leave it out")
-    if spec.train_subset > len(train.labels):
-        raise DataError(
-            f"train_subset: {spec.dataset} has {len(train.labels)} training images, "
-            f"fewer than {spec.train_subset}"
-        )

@@ -12,20 +12,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer import freezing, fused, models, optim
+from trainer import freezing, fused, initial, models, optim
 from trainer.flat import Flat
+from trainer.initial import Weights
 from trainer.numerics import autocast
 from trainer.spec import TrialSpec
 
 
 class Learner:
-    """Built from the spec alone: on the CPU, from the seed, then moved to `device`."""
+    """Built on the CPU, from the spec's seed or the `weights` given, then moved to `device`."""
 
     def __init__(
-        self, spec: TrialSpec, device: torch.device, kernels: fused.Kernels = "stock"
+        self,
+        spec: TrialSpec,
+        device: torch.device,
+        kernels: fused.Kernels = "stock",
+        weights: Weights | None = None,
     ) -> None:
         self.spec, self.device = spec, device
         model = models.build(spec)
+        if weights:
+            initial.place(model, weights)
         self.trained = freezing.freeze(model, spec)
         self.initial = freezing.snapshot(model, self.trained)
         self.counts = models.counts(model, self.trained.count(model))

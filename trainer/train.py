@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainer import checkpoint, data, freezing, fused, journal, numerics, optim
+from trainer import checkpoint, data, freezing, fused, initial, journal, numerics, optim
 from trainer.checkpoint import Header, Resume
 from trainer.errors import DataError, Diverged, Stopped
 from trainer.evaluate import evaluate
@@ -84,7 +84,9 @@ class _Trial:
         self.options, self.device = options, device
         self.data = data.load(spec, options.data, device)
         kernels = fused.choose(options.kernels, device)
-        self.learner = Learner(spec, device, kernels)
+        weights = resume.initial if resume else None
+        self.learner = Learner(spec, device, kernels, weights)
+        initial.keep(spec, self.learner.model, folder, from_copy=bool(weights))
         self.steps_per_epoch = -(-self.data.train.count // spec.batch_size)
         self.numerics = numerics.describe(spec, device, options.threads, kernels)
         self.digests = {

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_trials import small
 
-from trainer import checkpoint
+from trainer import checkpoint, freezing, models
 from trainer.checkpoint import Header
 from trainer.journal import Record
 from trainer.results import CHECKPOINT, CHECKPOINT_PREVIOUS
@@ -31,7 +31,7 @@ def header(spec: TrialSpec, epochs_done: int = 1, records: int = 1) -> Header:
         started_ms=1,
         exact=True,
         numerics={"threads": 1},
-        digests={"data": "d"},
+        digests={"data": "d", "initial": freezing.snapshot(models.build(spec)).digest},
         history=history,
     )
 

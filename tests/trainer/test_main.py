@@ -81,7 +81,7 @@ def test_sigterm_stops_at_a_step_and_the_same_command_resumes(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"depth": 13}', "depth: 13 is not 6D+2 (cifar_resnet); the nearest are 8 and 14"),
+        ('{"depth": 13}', "depth: found 13; allowed for cifar_resnet: 6D+2, the nearest 8 and 14"),
         ('{"dept": 14}', "dept: Extra inputs are not permitted (found 14)"),
         ('{"depth": "14"}', "depth: Input should be a valid integer (found '14')"),
         ("{depth: 14}", "not JSON"),

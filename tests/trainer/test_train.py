@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_trials import small
+from small_trials import digits, small
 
 from trainer import checkpoint, journal
 from trainer.errors import DataError, Diverged, Stopped
@@ -76,7 +76,7 @@ def test_a_trial_leaves_its_journal_artifacts_and_result(tmp_path, options) -> N
 
 
 def test_training_learns(tmp_path, options) -> None:
-    spec = small(dataset="digits", train_subset=0, epochs=2, flip=False)
+    spec = digits(batch_size=64)
     accuracies = [
         r.metrics["test/accuracy"] for r in train(spec, tmp_path, options=options).history
     ]
