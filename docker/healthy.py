@@ -8,4 +8,4 @@ for address in sys.argv[1:]:
         with urllib.request.urlopen(address, timeout=4) as answer:
             answer.read()
     except OSError as error:
-        sys.exit(f"{address}: {error}")
+        raise SystemExit(f"{address}: {error}") from error

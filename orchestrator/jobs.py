@@ -157,13 +157,13 @@ def _start(
     environment = {}
     if package is not None:
         environment["working_dir"] = head.upload(package.name, package.content)
-    command = ["python", "-m", "orchestrator.relay", parcel.code_digest(), *bring, "--"]
-    head.submit(
-        submission_id,
-        shlex.join([*command, *arguments]),
-        environment,
-        {"bnsweep": shlex.join(arguments)},
-    )
+    metadata = {"bnsweep": shlex.join(arguments)}
+    head.submit(submission_id, _entrypoint(arguments, bring), environment, metadata)
+
+
+def _entrypoint(arguments: Sequence[str], bring: Sequence[str]) -> str:
+    relay = ["python", "-m", "orchestrator.relay", parcel.code_digest(), *bring, "--"]
+    return shlex.join([*relay, *arguments])
 
 
 def _follow(head: Head, submission_id: str, write: Write) -> Relayed:

@@ -108,15 +108,15 @@ def _store_problems(store: Path, token: str) -> list[str]:
 def _data_problems(data: Path, specs: list[dict[str, Any]]) -> list[str]:
     if not specs:
         return []
-    # As in worker.py: the trainer's torch side is loaded inside a worker only.
-    from trainer.data import load
+    # As in worker.py: what needs the trainer's libraries is loaded on the node only.
+    from trainer.datasets import arrays
     from trainer.errors import DataError
     from trainer.spec import TrialSpec
 
     found = []
     for fields in specs:
         try:
-            load(TrialSpec.model_validate(fields), data)
+            arrays(TrialSpec.model_validate(fields), data)
         except DataError as error:
             found.append(str(error))
     return found

@@ -2,13 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hosts
 import pytest
-
-from tests.cluster import hosts
-from tests.cluster.hosts import Host, Network, wait_until
+from hosts import Network
 
 TOKEN = "a-token-for-this-test-and-no-other-cluster-00"
-ASK = "import ray; ray.init('auto', log_to_driver=False); print(len([n for n in ray.nodes() if n['Alive']]))"
 
 
 @pytest.fixture(scope="session")

@@ -75,13 +75,16 @@ class Host:
     def start(self, command: Sequence[str]) -> None:
         """Start a service; its output goes into the host's folder."""
         isolated = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
+        isolated += ["--mount-proc"]
         setting = f"hostname {self.name}; mount --bind {self.folder}/ray {self._network.scratch}"
         log = (self.folder / f"{Path(command[0]).name}.log").open("ab")
         with log:
             self._services.append(
                 subprocess.Popen(
-                    ["ip", "netns", "exec", self._namespace, *isolated, "--mount-proc"]
-                    + ["sh", "-c", f'{setting}; exec "$@"', "sh", *command],
+                    [
+                        *("ip", "netns", "exec", self._namespace, *isolated),
+                        *("sh", "-c", f'{setting}; exec "$@"', "sh", *command),
+                    ],
                     env=self._environment(),
                     cwd=self.folder,
                     stdin=subprocess.DEVNULL,
@@ -94,10 +97,14 @@ class Host:
         """Make the host a node of the cluster of `head`; without one, the head itself."""
         place = [f"--node-ip-address={self.address}", f"--num-cpus={cpus}", "--block"]
         memory = ["--object-store-memory=80000000", "--disable-usage-stats"]
-        role = [f"--address={head.address}:6379"] if head else [
-            *("--head", "--port=6379", "--dashboard-host=0.0.0.0"),
-            f"--temp-dir={self._network.scratch}",
-        ]
+        role = (
+            [f"--address={head.address}:6379"]
+            if head
+            else [
+                *("--head", "--port=6379", "--dashboard-host=0.0.0.0"),
+                f"--temp-dir={self._network.scratch}",
+            ]
+        )
         self.start([str(_BIN / "ray"), "start", *role, *place, *memory])
 
     def run(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
