@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +21,27 @@ def evaluate(
     `forward` maps images [b, 3, side, side] to fp32 logits [b, classes]; `model` is in eval mode
     meanwhile, so that BatchNorm uses its running statistics.
     """
+    return evaluate_many(model, lambda images: [forward(images)], split, classes)[0]
+
+
+def evaluate_many(
+    model: nn.Module,
+    forwards: Callable[[Tensor], Iterable[Tensor]],
+    split: Evaluation,
+    classes: int,
+) -> list[dict[str, float]]:
+    """The same for several networks at once: `forwards` gives the logits of each."""
     model.eval()
+    sums: list[Tensor] = []
     with torch.inference_mode():
-        sums = sum(_batch_sums(forward(images), labels) for images, labels in split.batches())
-    assert isinstance(sums, Tensor)
-    loss, top1, top5 = (value / split.count for value in sums.tolist())
+        for images, labels in split.batches():
+            found = [_batch_sums(logits, labels) for logits in forwards(images)]
+            sums = [sum_ + new for sum_, new in zip(sums, found, strict=True)] if sums else found
+    return [_metrics(total / split.count, classes) for total in sums]
+
+
+def _metrics(means: Tensor, classes: int) -> dict[str, float]:
+    loss, top1, top5 = means.tolist()
     metrics = {"test/loss": loss, "test/accuracy": 100 * top1}
     return metrics | ({"test/accuracy_top5": 100 * top5} if classes > TOP else {})
 

@@ -7,6 +7,7 @@ loss and hits as tensors on the device, without waiting for it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +49,18 @@ class Learner:
             logits: Tensor = self.model(images)
         return logits.float()
 
+    def features(self, images: Tensor) -> Tensor:
+        """Images to what the output layer sees, [b, features], as `forward` computes it."""
+        with autocast(self.spec, self.device):
+            features: Tensor = self.model.features(images)  # type: ignore[operator]
+        return features
+
+    def output(self, features: Tensor) -> Tensor:
+        """The rest of `forward`: features to logits, fp32."""
+        with autocast(self.spec, self.device):
+            logits: Tensor = self.model.fc(features)  # type: ignore[operator]
+        return logits.float()
+
     def step(
         self, images: Tensor, labels: Tensor, rate: float, number: int
     ) -> tuple[Tensor, Tensor]:
@@ -55,8 +68,14 @@ class Learner:
 
         Where nothing trains there is no backward, but BatchNorm's running statistics still move.
         """
+        return self.learn(lambda: self.forward(images), labels, rate, number)
+
+    def learn(
+        self, logits_of: Callable[[], Tensor], labels: Tensor, rate: float, number: int
+    ) -> tuple[Tensor, Tensor]:
+        """`step`, on the logits that `logits_of` computes."""
         with torch.set_grad_enabled(bool(self.trained.names)):
-            logits = self.forward(images)
+            logits = logits_of()
             loss = F.cross_entropy(logits, labels)
         if self.trained.names:
             with torch.no_grad():

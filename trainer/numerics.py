@@ -38,9 +38,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def describe(
-    spec: TrialSpec, device: torch.device, threads: int, kernels: str = "stock"
+    spec: TrialSpec, device: torch.device, threads: int, kernels: str = "stock", packed: int = 1
 ) -> dict[str, Any]:
-    """What besides the spec decides the bits. Two trials with equal records give equal numbers."""
+    """What besides the spec decides the bits. Two trials with equal records give equal numbers.
+
+    `packed`: how many trials shared the forward pass; it changes no bits."""
     cuda = device.type == "cuda"
     return {
         "device": device.type,
@@ -50,9 +52,15 @@ def describe(
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "precision": "autocast bfloat16" if spec.precision == "bf16" else "float32 without tf32",
         "kernels": kernels,
-        "packed": 1,
+        "packed": packed,
         "deterministic": spec.deterministic,
     }
+
+
+def same(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether two records of `describe` give the same bits; a pack's members have those of a trial
+    alone."""
+    return {**before, "packed": 1} == {**now, "packed": 1}
 
 
 @contextmanager

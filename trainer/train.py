@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from trainer import checkpoint, data, freezing, fused, initial, journal, numerics, optim
 from trainer.checkpoint import Header, Resume
+from trainer.data import Data
 from trainer.errors import DataError, Diverged, Stopped
 from trainer.evaluate import evaluate
 from trainer.journal import Record
@@ -65,10 +67,10 @@ def train(
     device = numerics.choose_device(options.device)
     folder.mkdir(parents=True, exist_ok=True)
     with numerics.settings(spec, options.threads), numerics.memory_errors(device):
-        return _Trial(spec, folder, attempt, resume, options, device).run()
+        return Trial(spec, folder, attempt, resume, options, device).run()
 
 
-class _Trial:
+class Trial:
     """A trial in progress: what is trained, and the position."""
 
     def __init__(
@@ -79,10 +81,11 @@ class _Trial:
         resume: Resume | None,
         options: Options,
         device: torch.device,
+        shared: Data | None = None,
     ) -> None:
         self.spec, self.folder, self.attempt = spec, folder, attempt
         self.options, self.device = options, device
-        self.data = data.load(spec, options.data, device)
+        self.data = shared or data.load(spec, options.data, device)
         kernels = fused.choose(options.kernels, device)
         weights = resume.initial if resume else None
         self.learner = Learner(spec, device, kernels, weights)
@@ -108,26 +111,33 @@ class _Trial:
 
     def run(self) -> Result:
         if not self.history:
-            self._record({"lr": self._lr(0)})
+            self.record({"lr": self.lr(0)}, self._test())
         while self.epochs_done < self.spec.epochs:
-            self._train_epoch(self.epochs_done + 1)
-        return self._finish()
+            self.begin_epoch()
+            for images, labels in self.data.train.batches(self.epochs_done + 1, self.step_in_epoch):
+                if self.options.poll():
+                    self.stop()
+                self.note(*self.learner.step(images, labels, self.lr(self.step), self.step))
+            self.record(self.end_epoch(), self._test())
+        return self.finish()
 
-    def _train_epoch(self, epoch: int) -> None:
-        first, start = self.step_in_epoch, time.perf_counter()
+    def begin_epoch(self) -> None:
         self.learner.model.train()
-        for images, labels in self.data.train.batches(epoch, first):
-            if self.options.poll():
-                self._stop()
-            loss, hits = self.learner.step(images, labels, self._lr(self.step), self.step)
-            self.losses[self.step_in_epoch], self.hits[self.step_in_epoch] = loss, hits
-            self.step_in_epoch += 1
-            self.step += 1
-        metrics = self._training_metrics(epoch)  # waits for the device, once an epoch
-        trained_here = self.data.train.count - first * self.spec.batch_size
-        speed = trained_here / (time.perf_counter() - start)
-        self.epochs_done, self.step_in_epoch = epoch, 0
-        self._record({**metrics, "lr": self._lr(self.step - 1), "images_per_second": speed})
+        self.first_in_epoch, self.epoch_start = self.step_in_epoch, time.perf_counter()
+
+    def note(self, loss: Tensor, hits: Tensor) -> None:
+        """Count an update; its mean loss and hits stay on the device until the epoch ends."""
+        self.losses[self.step_in_epoch], self.hits[self.step_in_epoch] = loss, hits
+        self.step_in_epoch += 1
+        self.step += 1
+
+    def end_epoch(self) -> dict[str, float]:
+        """The epoch's training metrics; raises Diverged. Waits for the device."""
+        metrics = self._training_metrics(self.epochs_done + 1)
+        trained_here = self.data.train.count - self.first_in_epoch * self.spec.batch_size
+        speed = trained_here / (time.perf_counter() - self.epoch_start)
+        self.epochs_done, self.step_in_epoch = self.epochs_done + 1, 0
+        return {**metrics, "lr": self.lr(self.step - 1), "images_per_second": speed}
 
     def _training_metrics(self, epoch: int) -> dict[str, float]:
         """Means over the epoch's images as they were trained on; raises Diverged."""
@@ -145,15 +155,17 @@ class _Trial:
             "train/accuracy": 100 * float(hits.sum() / count),
         }
 
-    def _lr(self, step: int) -> float:
+    def lr(self, step: int) -> float:
         return optim.lr(self.spec, step, self.steps_per_epoch)
 
     # --- what it leaves -------------------------------------------------------------------------
 
-    def _record(self, metrics: dict[str, float]) -> None:
-        """Evaluate, then write the checkpoint, then the journal's line."""
-        learner, classes = self.learner, classes_of(self.spec)
-        tested = evaluate(learner.model, learner.forward, self.data.test, classes)
+    def _test(self) -> dict[str, float]:
+        learner = self.learner
+        return evaluate(learner.model, learner.forward, self.data.test, classes_of(self.spec))
+
+    def record(self, metrics: dict[str, float], tested: dict[str, float]) -> None:
+        """Write the checkpoint, which holds the epoch's record, then the journal's line."""
         record = Record(
             seq=self.epochs_done,
             time_ms=_now_ms(),
@@ -190,7 +202,8 @@ class _Trial:
             hits=self.hits[: self.step_in_epoch],
         )
 
-    def _stop(self) -> None:
+    def stop(self) -> NoReturn:
+        """End between two steps, resumable: raises Stopped."""
         if self.step_in_epoch:  # at an epoch's beginning the checkpoint is written already
             self._checkpoint()
         raise Stopped(
@@ -198,7 +211,7 @@ class _Trial:
             f"of {self.steps_per_epoch}; it goes on from there"
         )
 
-    def _finish(self) -> Result:
+    def finish(self) -> Result:
         learner, artifacts = self.learner, self.folder / ARTIFACTS
         artifacts.mkdir(exist_ok=True)
         proof = freezing.prove(learner.initial, learner.model, learner.trained)
@@ -243,7 +256,7 @@ class _Trial:
         self.hits[: len(resume.hits)] = resume.hits.to(self.device)
         self.epochs_done, self.step_in_epoch = header.epochs_done, header.step_in_epoch
         self.step, self.history = header.step, list(header.history)
-        self.exact = header.exact and header.numerics == self.numerics
+        self.exact = header.exact and numerics.same(header.numerics, self.numerics)
         self.earlier_s, self.started_ms = header.seconds, header.started_ms
         self.digests["initial"] = header.digests["initial"]
 
