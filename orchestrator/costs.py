@@ -69,6 +69,18 @@ def training_images(spec: TrialSpec) -> int | None:
     return SYNTHETIC_IMAGES if spec.dataset == "synthetic" else TRAIN_IMAGES.get(spec.dataset)
 
 
+def training_flops(spec: TrialSpec) -> float:
+    """Operations of the whole training, roughly: the backward pass as two forward passes (as one
+    where the weights are frozen and only their inputs' gradients are needed, as none in front of
+    the first layer that trains)."""
+    layers = layers_of(spec)
+    start = first_trained(spec, layers)
+    behind = sum(layer.flops for layer in layers[start:])
+    every_weight = spec.trainable in ("all", "all_but_bn", "random_k")
+    step = flops_per_image(spec) + behind * (2 if every_weight else 1)
+    return float(step) * (training_images(spec) or 0) * spec.epochs
+
+
 def steps_per_epoch(images: int, batch_size: int) -> int:
     """Optimizer updates in an epoch: the last, short batch is kept."""
     return -(-images // batch_size)

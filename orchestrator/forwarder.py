@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from orchestrator import cursor
 from orchestrator.errors import UnreachableError
 from orchestrator.lease import Lease
-from orchestrator.mirror import Mirror, Notes, mark_of
+from orchestrator.mirror import Mirror, Notes, mark_of, specs_of
 from orchestrator.store import Store
 from orchestrator.tracking import Experiment, Refused, RunGone, Tracker
 from trainer.spec import TrialSpec
@@ -238,14 +238,14 @@ class Forwarder:
         return max(0, len(self._store.journal(trial_id)) - at.sent)
 
 
-def sync(store: Store, sweep: str, trial_specs: Iterable[TrialSpec], tracker: Tracker) -> Backlog:
-    """Send what the tracker lacks of a sweep, until done; what could not be sent, and why.
+def sync(store: Store, sweep: str, tracker: Tracker) -> Backlog:
+    """Send what the tracker lacks of all a sweep's launches; what could not be sent, and why.
 
     Trials whose run was deleted by hand are sent again. Raises UnreachableError where the tracker
     is not reached. A launch that is sending the sweep right now is waited for a little.
     """
     tracker.check(CHECK_S)
-    forwarder = Forwarder(store, sweep, trial_specs, tracker)
+    forwarder = Forwarder(store, sweep, specs_of(store, sweep), tracker)
     deadline = time.monotonic() + LEASE_WAIT_S
     try:
         while not forwarder.verify() and time.monotonic() < deadline:

@@ -79,6 +79,13 @@ def wanted(store: Store, spec: TrialSpec) -> Wanted:
     return Wanted(spec, status, store.journal(trial_id), failure)
 
 
+def specs_of(store: Store, sweep: str) -> list[TrialSpec]:
+    """All trials that a launch of the sweep named, each once."""
+    launches = [store.launch(sweep, number) for number in store.launch_numbers(sweep)]
+    named = [spec for launch in launches if launch for spec in launch.specs]
+    return list({spec.trial_id: spec for spec in named}.values())
+
+
 def mark_of(store: Store, trial_id: str) -> str:
     """Changes whenever the trial's journal or state does: a stat for a finished trial.
 
@@ -149,6 +156,10 @@ class Mirror:
         found: dict[str, list[Run]] = {}
         for run in self._tracker.runs(self._experiment, self._store.identity):
             found.setdefault(run.trial_id, []).append(run)
+        for trial_id in found.keys() - specs.keys():
+            for run in found[trial_id]:
+                self._tracker.remove(run.run_id)
+                self._note(f"{trial_id or run.name}: no launch names it; its run was removed")
         for trial_id, spec in specs.items():
             at = cursor.load(self._store, self._sweep, trial_id, self._experiment.key)
             recheck = cursor.recheck_path(self._store, self._sweep, trial_id)

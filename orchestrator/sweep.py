@@ -14,7 +14,7 @@ from orchestrator.sections import read_sections
 from orchestrator.yaml_text import Problems, compose
 from trainer.spec import TrialSpec
 
-__all__ = ["Resources", "SweepSpec", "load", "parse"]
+__all__ = ["Resources", "SweepError", "SweepSpec", "load", "parse"]
 
 
 @dataclass(frozen=True)

@@ -153,8 +153,8 @@ def test_a_server_away_for_the_whole_sweep_gets_all_of_it_by_sync(store, sweep, 
     assert time.monotonic() - began < 10
     assert (backlog.trials, backlog.records) == (2, 8)
     with pytest.raises(UnreachableError):
-        sync(store, sweep, SPECS, nobody)
-    assert sync(store, sweep, SPECS, tracker).empty
+        sync(store, sweep, nobody)
+    assert sync(store, sweep, tracker).empty
     assert_mirrored(store, sweep, tracker)
 
 
@@ -182,7 +182,7 @@ def test_a_run_deleted_by_hand_is_restored_and_it_is_said(store, sweep, tracker,
     first = next(iter(tracker.runs(tracker.open(sweep), store.identity)))
     tracker.remove(first.run_id)
     forwarder.close()
-    backlog = sync(store, sweep, SPECS, tracker)
+    backlog = sync(store, sweep, tracker)
     assert "restored" in " ".join(backlog.notes)
     assert_mirrored(store, sweep, tracker)
 
@@ -193,7 +193,7 @@ def test_a_diverged_history_with_values_that_are_no_numbers_arrives_once(store, 
         write(claim, record(0), record(1, float("inf")), record(2, float("nan")))
         failed(claim, "diverged")
     for _ in range(2):
-        assert sync(store, sweep, SPECS, tracker).empty
+        assert sync(store, sweep, tracker).empty
     assert_mirrored(store, sweep, tracker, "FAILED")
 
 

@@ -336,9 +336,9 @@ def test_a_run_deleted_by_hand_is_restored_and_it_is_said(store, tracker, forwar
 
 def test_sync_sends_a_finished_trial_again_whose_run_was_deleted_for_good(store, tracker):
     trained(store, SPEC)
-    assert sync(store, "depth", SPECS, tracker).empty
+    assert sync(store, "depth", tracker).empty
     tracker._runs.clear()
-    backlog = sync(store, "depth", SPECS, tracker)
+    backlog = sync(store, "depth", tracker)
     assert backlog.empty
     assert "sent again" in backlog.notes[0]
     assert assert_mirrored(store, tracker).status == "FINISHED"
@@ -346,41 +346,41 @@ def test_sync_sends_a_finished_trial_again_whose_run_was_deleted_for_good(store,
 
 def test_sync_mends_what_was_changed_by_hand(store, tracker):
     trained(store, SPEC)
-    sync(store, "depth", SPECS, tracker)
+    sync(store, "depth", tracker)
     run = the_run(store, tracker)
     tracker.send(run.run_id, tags={"bnsweep.state": "failed"})
     tracker.set_status(run.run_id, "FAILED", None)
-    assert sync(store, "depth", SPECS, tracker).empty
+    assert sync(store, "depth", tracker).empty
     run = assert_mirrored(store, tracker)
     assert (run.status, run.tags["bnsweep.state"]) == ("FINISHED", "finished")
 
 
 def test_sync_removes_a_second_run_and_keeps_the_oldest(store, tracker):
     trained(store, SPEC)
-    sync(store, "depth", SPECS, tracker)
+    sync(store, "depth", tracker)
     first = the_run(store, tracker)
     tracker.create(tracker.open("depth"), SPEC.trial_id, first.tags, 1_800_000_000_000)
-    assert "second run" in sync(store, "depth", SPECS, tracker).notes[0]
+    assert "second run" in sync(store, "depth", tracker).notes[0]
     assert assert_mirrored(store, tracker).run_id == first.run_id
 
 
 def test_a_lost_cursor_costs_a_comparison_and_no_double(store, tracker):
     trained(store, SPEC)
-    sync(store, "depth", SPECS, tracker)
+    sync(store, "depth", tracker)
     shutil.rmtree(store.forward_folder("depth"))
-    sync(store, "depth", SPECS, tracker)
+    sync(store, "depth", tracker)
     assert_mirrored(store, tracker)
     assert tracker.calls.count("create") == 1
 
 
 def test_a_lost_cursor_and_another_history_build_the_run_anew(store, tracker):
     trained(store, SPEC)
-    sync(store, "depth", SPECS, tracker)
+    sync(store, "depth", tracker)
     shutil.rmtree(store.forward_folder("depth"))
     store.discard(SPEC.trial_id)
     claim = claimed(store, SPEC)
     write(claim, record(0, 1.0, 5), record(1, 2.0, 6))
-    sync(store, "depth", SPECS, tracker)
+    sync(store, "depth", tracker)
     assert_mirrored(store, tracker)
 
 
@@ -395,7 +395,7 @@ def test_a_damaged_cursor_is_a_lost_one(store, tracker, forwarder, content):
 
 def sync_with(forwarder, store, tracker):
     forwarder.close()
-    return sync(store, "depth", SPECS, tracker)
+    return sync(store, "depth", tracker)
 
 
 def test_another_tracker_gets_everything(store, tracker, forwarder):
@@ -412,7 +412,7 @@ def test_two_stores_with_a_sweep_of_one_name_do_not_touch_each_others_runs(tmp_p
         launched(store, SPECS)
         claim = claimed(store, SPEC)
         write(claim, record(0, float(number)))
-        sync(store, "depth", SPECS, tracker)
+        sync(store, "depth", tracker)
     for store in stores:
         assert_mirrored(store, tracker)
 
@@ -446,7 +446,7 @@ def test_a_found_run_with_other_params_is_built_anew(store, tracker, forwarder):
 def test_sync_says_that_the_tracker_is_not_reached(store, tracker):
     tracker.down = True
     with pytest.raises(UnreachableError, match="down"):
-        sync(store, "depth", SPECS, tracker)
+        sync(store, "depth", tracker)
 
 
 def test_an_error_of_our_own_is_said_and_does_not_reach_the_sweep(store, tracker, forwarder):
