@@ -7,6 +7,7 @@ then the journal's line, so that a resume can rewrite a line that is missing and
 from __future__ import annotations
 
 import io
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from trainer import checkpoint, data, freezing, fused, initial, journal, numerics, optim
+from trainer import checkpoint, data, freezing, fused, initial, journal, numerics, optim, probes
 from trainer.checkpoint import Header, Resume
 from trainer.data import Data
 from trainer.errors import DataError, Diverged, Stopped
@@ -28,12 +29,15 @@ from trainer.results import (
     FINAL_TENSORS,
     FREEZE_PROOF,
     JOURNAL,
+    PROBES,
     RESULT,
     Result,
     write_atomically,
     write_json,
 )
 from trainer.spec import TrialSpec, classes_of
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Options:
     """`fused` needs a C++ compiler, `auto` takes it where it can; recorded in `numerics`."""
     poll: Callable[[], bool] = lambda: False
     """Asked before each step. True: write a checkpoint there and raise Stopped."""
+    probes: tuple[probes.Probe, ...] = probes.ALL
+    """What to measure inside the network after training; empty: nothing."""
     on_record: Callable[[Record], None] = lambda record: None  # noqa: ARG005
 
 
@@ -166,6 +172,8 @@ class Trial:
 
     def record(self, metrics: dict[str, float], tested: dict[str, float]) -> None:
         """Write the checkpoint, which holds the epoch's record, then the journal's line."""
+        if self.epochs_done == self.spec.epochs:
+            tested = tested | self._probe()
         record = Record(
             seq=self.epochs_done,
             time_ms=_now_ms(),
@@ -211,9 +219,25 @@ class Trial:
             f"of {self.steps_per_epoch}; it goes on from there"
         )
 
+    def _probe(self) -> dict[str, float]:
+        """Scalars for the last record. What goes wrong here costs the probes, never the trial."""
+        artifacts = self.folder / ARTIFACTS
+        artifacts.mkdir(exist_ok=True)
+        if not self.options.probes:
+            return {}
+        try:
+            return probes.run(
+                self.learner.model, self.spec, self.data, self.device, artifacts,
+                self.options.probes,
+            )  # fmt: skip
+        except Exception:
+            _log.exception("the probes failed; the trial goes on without them")
+            return {}
+
     def finish(self) -> Result:
         learner, artifacts = self.learner, self.folder / ARTIFACTS
-        artifacts.mkdir(exist_ok=True)
+        if not (artifacts / PROBES).exists():  # resumed from the last epoch's checkpoint
+            self._probe()
         proof = freezing.prove(learner.initial, learner.model, learner.trained)
         write_json(artifacts / FREEZE_PROOF, proof)
         write_atomically(artifacts / FINAL_TENSORS, _final_tensors(learner))
