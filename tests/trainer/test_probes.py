@@ -84,7 +84,7 @@ def test_gamma_and_beta_are_kept_with_quantiles_for_each_layer_and_overall(model
 
 def test_shortcut_norms_are_among_the_layers(model):
     names = [n for n, m in model.named_modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    assert any("shortcut" in name for name in names)
+    assert any("downsample" in name for name in names)
     assert list(probes.batch_norms(model)) == names
 
 
