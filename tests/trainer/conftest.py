@@ -15,4 +15,4 @@ def _one_thread() -> None:
 
 @pytest.fixture
 def options(tmp_path: Path) -> Options:
-    return Options(data=tmp_path / "data", device="cpu", threads=1)
+    return Options(data=tmp_path / "data", device="cpu", threads=1, probes=())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from trainer import fused, models, probes, results, train
+from trainer import checkpoint, fused, models, probes, results, train
 from trainer.data import Data
 from trainer.journal import read
 from trainer.sampling import FEWEST_IMAGES, ProbeImages, budget
@@ -253,3 +253,14 @@ def test_probes_that_fail_cost_the_measurements_not_the_trial(tmp_path, caplog):
     result = train.train(SPEC.changed(epochs=0), tmp_path, options=options)
     assert "test/accuracy" in result.metrics
     assert "the probes failed" in caplog.text
+
+
+def test_a_resume_after_the_last_record_measures_again_to_the_same_bits(tmp_path):
+    spec, options = SPEC.changed(epochs=0), train.Options(data=tmp_path, device="cpu")
+    first = train.train(spec, tmp_path / "1", options=options)
+    resume = checkpoint.find([tmp_path / "1"], spec)
+    again = train.train(spec, tmp_path / "2", attempt=2, resume=resume, options=options)
+    assert again.metrics == first.metrics
+    both = [np.load(tmp_path / n / results.ARTIFACTS / results.PROBES) for n in "12"]
+    for name in set(both[0]) - {"seconds"}:
+        np.testing.assert_array_equal(both[0][name], both[1][name])
