@@ -10,10 +10,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from trainer import folders
 from trainer.augment import Normaliser, Resident
 from trainer.datasets import Arrays, arrays
 from trainer.spec import TrialSpec
 
+FOLDERS = ("imagenet", "image_folder")
 EVALUATION_BATCH = 500
 """Fixed, because the rounding of a sum depends on its grouping; the speed does not depend on it."""
 
@@ -83,12 +85,16 @@ class ResidentEvaluation:
             yield self.images.plain_batch(first, min(first + EVALUATION_BATCH, self.count))
 
 
-def load(spec: TrialSpec, root: Path, device: torch.device | None = None) -> Data:
+def load(spec: TrialSpec, root: Path, device: torch.device | None = None, workers: int = 2) -> Data:
     """The data of `spec` under the folder `root`, checked, on `device` (the CPU by default).
+
+    `workers` processes decode folders of images; data sets that fit in memory need none.
 
     Raises DataError where data is missing, damaged or does not fit the spec.
     """
     place = device or torch.device("cpu")
+    if spec.dataset in FOLDERS:
+        return _folder_data(spec, root, place, workers)
     prepared = arrays(spec, root)
     train, test = prepared.train, prepared.test
     if spec.train_subset:
@@ -97,6 +103,19 @@ def load(spec: TrialSpec, root: Path, device: torch.device | None = None) -> Dat
         ResidentTraining(_resident(train, spec, spec.crop_padding, place), spec),
         ResidentEvaluation(_resident(test, spec, 0, place)),
         prepared.digest,
+    )
+
+
+def _folder_data(spec: TrialSpec, root: Path, device: torch.device, workers: int) -> Data:
+    train, test = folders.scan(spec, root)
+    digest = folders.digest((train, test), root, workers)
+    normalise = Normaliser.of(spec.normalisation, device)
+    if spec.train_subset:
+        train = train.first(spec.train_subset)
+    return Data(
+        folders.FolderTraining(train, spec, normalise, device, workers),
+        folders.FolderEvaluation(test, spec, normalise, device, workers),
+        digest,
     )
 
 

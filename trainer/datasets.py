@@ -127,7 +127,7 @@ def _cifar(name: str, root: Path, padding: int) -> Prepared:
     if not folder.exists():
         try:
             _prepare(name, root, folder, padding)
-        except PermissionError:  # a read-only data folder: each trial keeps its own copy
+        except OSError:  # a read-only data folder: each trial keeps its own copy
             return _padded(*_read_cifar(name, root), padding)
     return _open_prepared(folder)
 

@@ -47,6 +47,8 @@ class Options:
     data: Path = Path("data")
     device: str = "auto"
     threads: int = 1
+    decoders: int = 2
+    """Processes that decode images, where the data is a folder of them."""
     kernels: fused.Kernels = "auto"
     """`fused` needs a C++ compiler, `auto` takes it where it can; recorded in `numerics`."""
     poll: Callable[[], bool] = lambda: False
@@ -91,7 +93,7 @@ class Trial:
     ) -> None:
         self.spec, self.folder, self.attempt = spec, folder, attempt
         self.options, self.device = options, device
-        self.data = shared or data.load(spec, options.data, device)
+        self.data = shared or data.load(spec, options.data, device, options.decoders)
         kernels = fused.choose(options.kernels, device)
         weights = resume.initial if resume else None
         self.learner = Learner(spec, device, kernels, weights)
