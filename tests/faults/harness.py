@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator import liveness
+from orchestrator import liveness, sweep
 from orchestrator.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +133,12 @@ class Harness:
         while not condition():
             assert time.monotonic() < until, f"waited in vain\n{self.output()}"
             time.sleep(0.05)
+
+    @property
+    def trials(self) -> list[str]:
+        """Ids of the sweep's trials."""
+        spec = sweep.load(self.sweep)
+        return [trial.trial_id for trial in spec.trials]
 
     def finished(self) -> int:
         """Number of trials with a result."""
