@@ -5,6 +5,7 @@ Every retry and every trial left alone is decided here, with `failures.decide`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from orchestrator import claims, failures
@@ -13,6 +14,7 @@ from orchestrator.resources import Resources
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.worker import Job
+from trainer.packing import groups
 from trainer.results import Failure
 from trainer.spec import TrialSpec
 
@@ -121,18 +123,21 @@ def _decide(run: Run, spec: TrialSpec, status: TrialStatus) -> failures.Decision
 
 
 def jobs(run: Run, todo: Round) -> list[Job]:
-    """One job for each trial; the trials that ran out of memory come last, by themselves."""
-    first = [s for s in todo.run if s.trial_id not in todo.alone] or list(todo.run)
-    beside = 0 if first == list(todo.run) and todo.alone else max(0, len(first) - 1)
-    return [
-        Job(
-            store=str(run.store.root),
-            data=str(run.settings.data),
-            sweep=run.launch.sweep,
-            launch=run.launch.number,
-            trials=(spec.identity_fields(),),
-            threads=run.resources.cpus,
-            beside=beside,
-        )
-        for spec in first
-    ]
+    """The round's packs. A trial that ran out of memory beside others comes last, by itself."""
+    together = [s for s in todo.run if s.trial_id not in todo.alone]
+    if not together:
+        return [_job(run, todo.run[:1], beside=0)]
+    packs = [[together[i] for i in group] for group in groups(together, run.resources.pack)]
+    return [_job(run, pack, beside=len(together) - 1) for pack in packs]
+
+
+def _job(run: Run, pack: Sequence[TrialSpec], beside: int) -> Job:
+    return Job(
+        store=str(run.store.root),
+        data=str(run.settings.data),
+        sweep=run.launch.sweep,
+        launch=run.launch.number,
+        trials=tuple(spec.identity_fields() for spec in pack),
+        threads=run.resources.cpus,
+        beside=beside,
+    )

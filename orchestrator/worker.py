@@ -7,12 +7,13 @@ the trial's folder tells, and Ray's own retries stay for dead processes.
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import claims, failures, liveness
 from orchestrator.claims import Claim
@@ -20,6 +21,9 @@ from orchestrator.liveness import Heartbeat, ResumedFrom
 from orchestrator.store import Store
 from trainer import journal, results
 from trainer.spec import TrialSpec
+
+if TYPE_CHECKING:
+    from trainer.packs import Member
 
 POLL_S = 1.0
 """A worker looks at most so often for a request to stop."""
@@ -76,10 +80,9 @@ def stop_mode(store: Store, job: Job, trial_id: str) -> str | None:
 def run_pack(job: Job) -> None:
     """Run the pack's trials that nobody else has and no request to stop holds back."""
     store = Store(Path(job.store))
-    for spec in job.specs:
-        claim = _claim(store, job, spec)
-        if claim is not None:
-            run_trial(store, job, spec, claim)
+    claimed = [(spec, claim) for spec in job.specs if (claim := _claim(store, job, spec))]
+    if claimed:
+        run_claimed(store, job, claimed)
 
 
 def _claim(store: Store, job: Job, spec: TrialSpec) -> Claim | None:
@@ -102,19 +105,45 @@ def _held_by_this_launch(store: Store, job: Job, trial_id: str) -> bool:
     return start is not None and (start.sweep, start.launch) == (job.sweep, job.launch)
 
 
-def run_trial(store: Store, job: Job, spec: TrialSpec, claim: Claim) -> None:
-    """Train the claimed trial to its result, or record why there is none."""
-    with Heartbeat(claim.folder), _log_to(claim.folder / results.LOG):
+def run_claimed(store: Store, job: Job, claimed: list[tuple[TrialSpec, Claim]]) -> None:
+    """Train the claimed trials to their results, or record why there are none."""
+    folders = [claim.folder for _, claim in claimed]
+    with contextlib.ExitStack() as stack:
+        for folder in folders:
+            stack.enter_context(Heartbeat(folder))
+        stack.enter_context(_log_to([folder / results.LOG for folder in folders]))
         try:
-            _train(store, job, spec, claim)
-        except Exception as error:  # whatever it is, it belongs to this trial alone
-            _record(job, claim, error)
+            _train(store, job, claimed)
+        except Exception as error:  # whatever it is, it belongs to these trials alone
+            for _, claim in claimed:
+                if not liveness.ended(claim.folder):
+                    _record(job, claim, error)
 
 
-def _train(store: Store, job: Job, spec: TrialSpec, claim: Claim) -> None:
+def _train(store: Store, job: Job, claimed: list[tuple[TrialSpec, Claim]]) -> None:
     # The only place where the orchestrator loads the trainer's torch side: inside the worker.
+    from trainer.packs import train_pack
+    from trainer.train import Options
+
+    members = []
+    for spec, claim in claimed:
+        try:
+            members.append((claim, _member(store, job, spec, claim)))
+        except Exception as error:  # a checkpoint that cannot be read is this trial's alone
+            _record(job, claim, error)
+    options = Options(data=Path(job.data), device=job.device, threads=job.threads)
+    outcomes = train_pack([member for _, member in members], options)
+    for (claim, _), outcome in zip(members, outcomes, strict=True):
+        if isinstance(outcome, Exception):
+            _record(job, claim, outcome)
+        else:
+            claims.publish(store, claim)
+
+
+def _member(store: Store, job: Job, spec: TrialSpec, claim: Claim) -> Member:
+    """The trial as a member of the pack, going on from its newest checkpoint if it has one."""
     from trainer import checkpoint
-    from trainer.train import Options, train
+    from trainer.packs import Member
 
     earlier = [n for n in store.attempts(spec.trial_id) if n < claim.number]
     folders = [store.attempt_folder(spec.trial_id, n) for n in reversed(earlier)]
@@ -122,14 +151,8 @@ def _train(store: Store, job: Job, spec: TrialSpec, claim: Claim) -> None:
     if resume is not None:
         attempt = int(resume.folder.name)
         claims.resumed(claim, ResumedFrom(attempt=attempt, epoch=resume.epoch))
-    options = Options(
-        data=Path(job.data),
-        device=job.device,
-        threads=job.threads,
-        poll=Watch(store, job, claim),
-    )
-    train(spec, claim.folder, attempt=claim.number, resume=resume, options=options)
-    claims.publish(store, claim)
+    watch = Watch(store, job, claim)
+    return Member(spec, claim.folder, attempt=claim.number, resume=resume, poll=watch)
 
 
 def _record(job: Job, claim: Claim, error: Exception) -> None:
@@ -138,18 +161,35 @@ def _record(job: Job, claim: Claim, error: Exception) -> None:
         error, attempt=claim.number, epoch=records[-1].epoch if records else None
     )
     if failure.failure == "oom":
-        failure = failure.model_copy(update={"details": {**failure.details, "beside": job.beside}})
+        beside = job.beside + len(job.trials) - 1
+        failure = failure.model_copy(update={"details": {**failure.details, "beside": beside}})
     print(failure.traceback, file=sys.stderr)  # noqa: T201 - into the trial's log
     with contextlib.suppress(OSError):  # a store that cannot be written: the heartbeat goes stale
         claims.fail(claim, failure)
 
 
 @contextlib.contextmanager
-def _log_to(path: Path) -> Iterator[None]:
-    """Send what the trial prints to its log."""
+def _log_to(paths: Sequence[Path]) -> Iterator[None]:
+    """Send what is printed to the logs of all the trials that run here."""
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):  # a trial is not lost for want of a log
-            log = stack.enter_context(path.open("a", buffering=1))
-            stack.enter_context(contextlib.redirect_stdout(log))
-            stack.enter_context(contextlib.redirect_stderr(log))
+        log = _Logs(stack, paths)
+        stack.enter_context(contextlib.redirect_stdout(log))
+        stack.enter_context(contextlib.redirect_stderr(log))
         yield
+
+
+class _Logs(io.TextIOBase):
+    """Text that goes to several files; a trial is not lost for want of a log."""
+
+    def __init__(self, stack: contextlib.ExitStack, paths: Sequence[Path]) -> None:
+        self._files = []
+        for path in paths:
+            with contextlib.suppress(OSError):
+                self._files.append(stack.enter_context(path.open("a", buffering=1)))
+
+    def write(self, text: str) -> int:
+        """Append to each file that can be written."""
+        for file in self._files:
+            with contextlib.suppress(OSError):
+                file.write(text)
+        return len(text)

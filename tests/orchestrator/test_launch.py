@@ -4,11 +4,13 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from orchestrator import claims, liveness, settings
 from orchestrator.launch import InlineLauncher, launch, new_launch, request_stop
+from orchestrator.resources import Resources
 from orchestrator.rounds import Order
 from orchestrator.store import Store
 from trainer import errors, results
@@ -207,9 +209,9 @@ def test_stopping_one_trial_leaves_the_others_alone(here):
 
 
 def test_the_same_traceback_twice_holds_back_the_like_and_says_so(here, monkeypatch):
-    from trainer import train
+    from trainer import packs
 
-    trained = train.train
+    trained = packs.train
     specs = [TINY.changed(seed=seed) for seed in range(5)] + [SPECS[1]]
 
     def broken(spec, *args, **kwargs):
@@ -217,7 +219,7 @@ def test_the_same_traceback_twice_holds_back_the_like_and_says_so(here, monkeypa
             raise ZeroDivisionError("a bug in this mode")
         return trained(spec, *args, **kwargs)
 
-    monkeypatch.setattr(train, "train", broken)
+    monkeypatch.setattr(packs, "train", broken)
     watcher = Watcher()
     slow = Counting(before=lambda _: time.sleep(1.2))
     outcome = run(here, specs, slow, observer=watcher)
@@ -229,9 +231,9 @@ def test_the_same_traceback_twice_holds_back_the_like_and_says_so(here, monkeypa
 
 
 def test_an_interrupted_launch_resumes_from_the_checkpoint(here, monkeypatch):
-    from trainer import train
+    from trainer import packs
 
-    trained = train.train
+    trained = packs.train
 
     def dies(spec, folder, *, options, **more):
         seen = []
@@ -241,13 +243,59 @@ def test_an_interrupted_launch_resumes_from_the_checkpoint(here, monkeypatch):
             if r.epoch == 1:
                 raise errors.Stopped("as a preemption would")
 
-        return trained(spec, folder, options=train.Options(options.data, on_record=record), **more)
+        return trained(spec, folder, options=replace(options, on_record=record), **more)
 
-    monkeypatch.setattr(train, "train", dies)
+    monkeypatch.setattr(packs, "train", dies)
     assert run(here, [TINY]).exit_code == 4
-    monkeypatch.setattr(train, "train", trained)
+    monkeypatch.setattr(packs, "train", trained)
     assert run(here, [TINY]).exit_code == 0
     store = Store(here.store)
     assert [(r.epoch, r.attempt) for r in store.journal(TINY.trial_id)] == [(0, 1), (1, 1), (2, 2)]
     start = liveness.read_start(store.attempt_folder(TINY.trial_id, 2))
     assert start.resumed_from == liveness.ResumedFrom(attempt=1, epoch=1)
+
+
+def heads(*rates):
+    return [TINY.changed(trainable="output_only", lr=rate) for rate in rates]
+
+
+def test_trials_that_share_a_frozen_network_run_as_one_pack_with_results_of_their_own(here):
+    specs = heads(0.01, 0.02, 0.04)
+    launcher = Counting()
+    assert run(here, [*specs, SPECS[0]], launcher).exit_code == 0
+    assert sorted(map(len, launcher.ran)) == [1, 3]
+    store = Store(here.store)
+    packed = {s.trial_id: store.result(s.trial_id) for s in specs}
+    assert {r.numerics["packed"] for r in packed.values()} == {3}
+    alone = settings.load(store=here.store.parent / "alone", data=here.data)
+    off = new_launch("tiny", specs, resources=Resources(pack="off"))
+    launcher = Counting()
+    assert launch(off, alone, launcher).exit_code == 0
+    assert list(map(len, launcher.ran)) == [1, 1, 1]
+    for spec in specs:
+        other = Store(alone.store).result(spec.trial_id)
+        assert other.digests["final"] == packed[spec.trial_id].digests["final"]
+
+
+def test_a_member_that_diverges_fails_alone_and_the_pack_goes_on(here):
+    good, bad = heads(0.01, 1e38)
+    outcome = run(here, [good, bad])
+    assert [s.state for s in outcome.statuses] == ["finished", "failed"]
+    assert Store(here.store).failure(bad.trial_id).failure == "diverged"
+
+
+def test_a_pack_that_runs_out_of_memory_is_split(here, monkeypatch):
+    from trainer import packs
+
+    trained = packs.train_pack
+
+    def needs_room(members, options):
+        if len(members) > 1:
+            return [errors.OutOfMemory("no room", 123) for _ in members]
+        return trained(members, options)
+
+    monkeypatch.setattr(packs, "train_pack", needs_room)
+    launcher = Counting()
+    outcome = run(here, heads(0.01, 0.02), launcher)
+    assert outcome.exit_code == 0
+    assert list(map(len, launcher.ran)) == [2, 1, 1]
