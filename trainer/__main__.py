@@ -56,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--kernels", default="auto", choices=("auto", "stock", "fused"), help="changes bits too"
     )
+    parser.add_argument(
+        "--pretrained", metavar="FILE", type=Path, help="for a spec with weights: pretrained"
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -69,7 +72,7 @@ def _run(given: argparse.Namespace) -> int:
         return FINISHED
     if given.threads < 1:
         raise SpecError(f"--threads: {given.threads} is less than 1")
-    resume = checkpoint.find([folder], spec)
+    resume = checkpoint.find([folder], spec, given.pretrained)
     if resume:
         print(f"resuming {spec.trial_id} after epoch {resume.epoch}, step {resume.step}")
     options = Options(
@@ -77,6 +80,7 @@ def _run(given: argparse.Namespace) -> int:
         device=given.device,
         threads=given.threads,
         kernels=given.kernels,
+        pretrained=given.pretrained,
         poll=_stop_requests(),
         on_record=lambda record: print(_line(record, spec.epochs), flush=True),
     )

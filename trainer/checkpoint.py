@@ -120,7 +120,7 @@ def _keep_previous(folder: Path) -> None:
         os.replace(spare, folder / CHECKPOINT_PREVIOUS)
 
 
-def find(folders: Sequence[Path], spec: TrialSpec) -> Resume | None:
+def find(folders: Sequence[Path], spec: TrialSpec, pretrained: Path | None = None) -> Resume | None:
     """The first valid checkpoint of this trial: in each folder the last, then the one before.
 
     `folders`: newest attempt first. What is damaged or another trial's is passed over with a
@@ -132,13 +132,13 @@ def find(folders: Sequence[Path], spec: TrialSpec) -> Resume | None:
             if not path.exists():
                 continue
             try:
-                return load(path, spec)
+                return load(path, spec, pretrained)
             except (OSError, ValueError) as error:
                 _log.warning("%s cannot be used: %s", path, error)
     return None
 
 
-def load(path: Path, spec: TrialSpec) -> Resume:
+def load(path: Path, spec: TrialSpec, pretrained: Path | None = None) -> Resume:
     """Read and verify one checkpoint file. Raises ValueError saying what is wrong, or OSError."""
     digest, _, payload = path.read_bytes().partition(b"\n")
     if hashlib.sha256(payload).hexdigest().encode() != digest:
@@ -154,5 +154,5 @@ def load(path: Path, spec: TrialSpec) -> Resume:
         raise ValueError("not a checkpoint of this version") from error
     if header.trial_id != spec.trial_id:
         raise ValueError(f"it belongs to the trial {header.trial_id}, not {spec.trial_id}")
-    weights = initial.source(spec, header.digests["initial"], path.parent)
+    weights = initial.source(spec, header.digests["initial"], path.parent, pretrained)
     return resume.model_copy(update={"initial": weights})

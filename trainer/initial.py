@@ -25,12 +25,15 @@ Weights = dict[str, Tensor]
 """Every parameter by name."""
 
 
-def source(spec: TrialSpec, digest: str, folder: Path) -> Weights | None:
+def source(
+    spec: TrialSpec, digest: str, folder: Path, pretrained: Path | None = None
+) -> Weights | None:
     """What a resume begins with. None: `models.build` gives it. Else the copy in `folder`.
 
-    `digest` is that of the trial's initial parameters. Raises ValueError where neither has it.
+    `digest` is that of the trial's initial parameters. Raises ValueError where neither has it, and
+    DataError where the file of pretrained weights is missing or another one.
     """
-    model = models.build(spec)
+    model = models.build(spec, pretrained)
     if _all_train(model, spec) or freezing.snapshot(model).digest == digest:
         return None
     try:

@@ -26,7 +26,7 @@ def initialise(model: nn.Module, spec: TrialSpec) -> None:
             if isinstance(module, nn.Conv2d | nn.Linear):
                 _weight(module.weight, spec.init, draw)
                 if module.bias is not None:
-                    _bias(module.bias, module.weight, draw)
+                    _bias(module.bias, module.weight, spec.init, draw)
             elif isinstance(module, nn.BatchNorm2d):
                 _batchnorm(module, spec.bn_init, draw)
 
@@ -58,8 +58,11 @@ def _weight(weight: Tensor, init: str, draw: torch.Generator) -> None:
             raise AssertionError(init)
 
 
-def _bias(bias: Tensor, weight: Tensor, draw: torch.Generator) -> None:
-    """PyTorch's default: uniform within 1/sqrt(fan_in)."""
+def _bias(bias: Tensor, weight: Tensor, init: str, draw: torch.Generator) -> None:
+    """PyTorch's default, uniform within 1/sqrt(fan_in); with Glorot's weights Keras's, zero."""
+    if init == "glorot_uniform":
+        bias.zero_()
+        return
     bound = 1 / math.sqrt(weight[0].numel())
     nn.init.uniform_(bias, -bound, bound, generator=draw)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,10 @@ from trainer.spec import TrialSpec
 
 
 class Learner:
-    """Built on the CPU, from the spec's seed or the `weights` given, then moved to `device`."""
+    """Built on the CPU, from the spec's seed or the `weights` given, then moved to `device`.
+
+    `pretrained` is the file of a spec with `weights: pretrained`.
+    """
 
     def __init__(
         self,
@@ -29,9 +33,10 @@ class Learner:
         device: torch.device,
         kernels: fused.Kernels = "stock",
         weights: Weights | None = None,
+        pretrained: Path | None = None,
     ) -> None:
         self.spec, self.device = spec, device
-        model = models.build(spec)
+        model = models.build(spec, pretrained)
         if weights:
             initial.place(model, weights)
         self.trained = freezing.freeze(model, spec)

@@ -6,16 +6,14 @@ a new network needs no list of names: see networks.py for `mark`.
 
 from __future__ import annotations
 
-import hashlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from trainer import initialise
+from trainer import initialise, pretrained
 from trainer.errors import DataError
 from trainer.networks import BUILDERS, Place
 from trainer.results import Counts
@@ -37,16 +35,26 @@ class Role:
         return self.kind in ("gamma", "beta")
 
 
-def build(spec: TrialSpec) -> nn.Module:
+def build(spec: TrialSpec, weights: Path | None = None) -> nn.Module:
     """The spec's network: on the CPU, fp32, contiguous, initialised from the seed alone.
 
     The freezing mode has no part in it: the modes of one seed begin with the same weights.
+    `weights`: the file that a spec with `weights: pretrained` names by its sha256; an output layer
+    for other classes keeps its initial values. Raises DataError where it is missing or misfits.
     """
     with torch.device("meta"):
         model = BUILDERS[spec.model](spec)
     model.to_empty(device="cpu")
     initialise.initialise(model, spec)
+    if spec.weights == "pretrained":
+        if weights is None:
+            raise DataError(f"weights: no file given for sha256 {spec.weights_sha256[:12]}…")
+        pretrained.load(model, weights, spec.weights_sha256, _output(model))
     return model
+
+
+def _output(model: nn.Module) -> frozenset[str]:
+    return frozenset(name for name, role in roles(model).items() if role.place == "output")
 
 
 def roles(model: nn.Module) -> dict[str, Role]:
@@ -80,42 +88,7 @@ def counts(model: nn.Module, trainable: int) -> Counts:
         trainable=trainable,
         bn=sum(size for role, size in sizes if role.bn),
         output=sum(size for role, size in sizes if role.place == "output"),
-        shortcut=sum(size for role, size in sizes if role.place == "shortcut" and not role.bn),
+        shortcut=sum(
+            size for role, size in sizes if role.place == "shortcut" and role.kind == "conv_weight"
+        ),
     )
-
-
-def load_pretrained(model: nn.Module, path: Path, sha256: str) -> None:
-    """Fill `model` from a state dict in a file (torchvision's, or a bnsweep export).
-
-    An output layer of another size keeps its own initial values: fine-tuning on other classes.
-    Raises DataError where the file is missing, is not the one the spec names, or does not fit.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"weights {path}: cannot be read ({error.strerror})") from error
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise DataError(f"weights {path}: is another file than the sweep named (sha256 differs)")
-    try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        given = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
-    except Exception as error:  # torch.load raises many types; all mean the same here
-        raise DataError(f"weights {path}: not a state dict that torch can load safely") from error
-    _fill(model, given, path)
-
-
-def _fill(model: nn.Module, given: dict[str, Tensor], path: Path) -> None:
-    own = model.state_dict()
-    places = roles(model)
-    missing = sorted(own.keys() - given.keys())
-    unknown = sorted(given.keys() - own.keys())
-    if missing or unknown:
-        first = f"lacks {missing[0]}" if missing else f"has {unknown[0]}, which this network lacks"
-        raise DataError(f"weights {path}: do not fit this network: {first}")
-    with torch.no_grad():
-        for name, tensor in own.items():
-            if tensor.shape == given[name].shape:
-                tensor.copy_(given[name])
-            elif name not in places or places[name].place != "output":
-                shapes = f"{list(given[name].shape)}, not {list(tensor.shape)}"
-                raise DataError(f"weights {path}: do not fit this network: {name} is {shapes}")

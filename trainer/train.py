@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -51,6 +51,8 @@ class Options:
     """Processes that decode images, where the data is a folder of them."""
     kernels: fused.Kernels = "auto"
     """`fused` needs a C++ compiler, `auto` takes it where it can; recorded in `numerics`."""
+    pretrained: Path | None = None
+    """The file of weights that a spec with `weights: pretrained` names by its sha256."""
     poll: Callable[[], bool] = lambda: False
     """Asked before each step. True: write a checkpoint there and raise Stopped."""
     probes: tuple[probes.Probe, ...] = probes.ALL
@@ -96,7 +98,7 @@ class Trial:
         self.data = shared or data.load(spec, options.data, device, options.decoders)
         kernels = fused.choose(options.kernels, device)
         weights = resume.initial if resume else None
-        self.learner = Learner(spec, device, kernels, weights)
+        self.learner = Learner(spec, device, kernels, weights, options.pretrained)
         initial.keep(spec, self.learner.model, folder, from_copy=bool(weights))
         self.steps_per_epoch = -(-self.data.train.count // spec.batch_size)
         self.numerics = numerics.describe(spec, device, options.threads, kernels)
@@ -240,8 +242,7 @@ class Trial:
         learner, artifacts = self.learner, self.folder / ARTIFACTS
         if not (artifacts / PROBES).exists():  # resumed from the last epoch's checkpoint
             self._probe()
-        proof = freezing.prove(learner.initial, learner.model, learner.trained)
-        write_json(artifacts / FREEZE_PROOF, proof)
+        write_json(artifacts / FREEZE_PROOF, self._prove_freeze())
         write_atomically(artifacts / FINAL_TENSORS, _final_tensors(learner))
         result = Result(
             trial_id=self.spec.trial_id,
@@ -262,6 +263,13 @@ class Trial:
         )
         write_json(self.folder / RESULT, result)
         return result
+
+    def _prove_freeze(self) -> dict[str, Any]:
+        """What changed is what should; raises FreezeViolation."""
+        learner, train = self.learner, self.data.train
+        rate = max(map(self.lr, range(self.step)), default=0.0)
+        batch = (lambda: next(iter(train.batches(1)))) if rate else None
+        return freezing.prove(learner.initial, learner.model, learner.trained, batch, rate)
 
     def _seconds(self) -> float:
         return self.earlier_s + time.perf_counter() - self.clock_start

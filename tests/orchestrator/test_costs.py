@@ -75,17 +75,22 @@ def test_the_reports_network_has_its_parameters() -> None:
 MODES = get_args(Trainable)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_counts_of_every_mode_equal_the_built_networks(mode):
-    spec = network(
-        "cifar_resnet", 14, 2, trainable=mode, **({"k": 3} if mode == "random_k" else {})
-    )
+FAMILIES = (("cifar_resnet", 14, 2), ("bottleneck_resnet", 11, 2), ("imagenet_resnet", 18, 1))
+EVERY_MODE = [(family, mode) for family in FAMILIES for mode in MODES]
+EVERY_MODE += [(("cifar_vgg", 11, 1), mode) for mode in MODES if not mode.startswith("shortcut")]
+
+
+@pytest.mark.parametrize(("family", "mode"), EVERY_MODE)
+def test_counts_of_every_mode_equal_the_built_networks(family, mode):
+    spec = network(*family, trainable=mode, **({"k": 3} if mode == "random_k" else {}))
     model = models.build(spec)
     trained = freezing.freeze(model, spec).count(model)
     assert costs.counts(spec) == models.counts(model, trained)
 
 
 BUILT = [network("cifar_resnet", depth, width) for depth, width in ((8, 1), (20, 3), (56, 1))]
+BUILT += [network("cifar_vgg", 13), network("bottleneck_resnet", 20)]
+BUILT += [network("imagenet_resnet", depth) for depth in (34, 50)]
 BUILT.append(network("cifar_resnet", 8, dataset="digits"))
 BUILT.append(network("cifar_resnet", 14, dataset="synthetic", image_size=15))
 

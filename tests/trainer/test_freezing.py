@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from trainer import freezing, models, seeding
+from trainer import freezing, models
 from trainer.errors import FreezeViolation
 from trainer.spec import Trainable, TrialSpec
 
@@ -20,9 +20,9 @@ def spec_of(mode, **fields):
     )
 
 
-def two_steps(model, trained):
+def two_steps(model, trained, side=8):
     """SGD with weight decay and momentum, on the trained tensors; random_k through its masks."""
-    images = torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(8, 3, side, side, generator=torch.Generator().manual_seed(1))
     labels = torch.arange(8)
     parameters = [model.get_parameter(name) for name in trained.names]
     if not parameters:
@@ -114,6 +114,29 @@ def test_random_k_picks_k_elements_of_each_output_channel_from_the_seed():
     assert not all(torch.equal(first[n], other[n]) for n in first)
 
 
+def test_random_k_of_a_channels_size_trains_the_whole_channel():
+    spec = spec_of("random_k").changed(k=16)
+    model = models.build(spec)
+    trained = freezing.freeze(model, spec)
+    name = next(n for n in trained.names if model.get_parameter(n)[0].numel() == 16)
+    assert trained.indices[name].tolist() == list(range(model.get_parameter(name).numel()))
+
+
+BIASED = [("bottleneck_resnet", mode) for mode in MODES]
+BIASED += [("cifar_vgg", mode) for mode in MODES if not mode.startswith("shortcut")]
+
+
+@pytest.mark.parametrize(("model", "mode"), BIASED)
+def test_networks_with_biased_convolutions_freeze_by_the_same_rules(model, mode):
+    spec = spec_of(mode).changed(model=model, depth=11)
+    network = models.build(spec)
+    trained = freezing.freeze(network, spec)
+    before = freezing.snapshot(network, trained)
+    two_steps(network, trained, side=32)
+    proof = freezing.prove(before, network, trained)
+    assert proof["changed"] == list(trained.names)
+
+
 def frozen_bn():
     spec = spec_of("bn_only")
     model = models.build(spec)
@@ -159,11 +182,112 @@ def test_the_modes_of_one_seed_start_from_the_same_weights():
     assert len(digests) == 1
 
 
-def test_seeds_and_streams_are_independent():
-    def first(*key):
-        return torch.rand(4, generator=seeding.generator(*key)).tolist()
+# -- what should train and did not -----------------------------------------------------------
 
-    keys = [(0, "init"), (1, "init"), (0, "order", 1), (0, "order", 2), (0, "augment", 1)]
-    draws = [first(*key) for key in keys]
-    assert len({tuple(d) for d in draws}) == len(keys)
-    assert first(0, "order", 1) == draws[2]
+
+def batch():
+    return torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(8)
+
+
+def test_a_declared_tensor_that_no_update_reached_fails_the_proof_by_name():
+    model, trained = frozen_bn()
+    before = freezing.snapshot(model, trained)
+    kept = model.bn1.weight.detach().clone()
+    two_steps(model, trained)
+    with torch.no_grad():
+        model.bn1.weight.copy_(kept)  # as if the optimizer had forgotten it
+    with pytest.raises(FreezeViolation, match=r"^should train, but did not change: bn1\.weight$"):
+        freezing.prove(before, model, trained, batch, rate=0.1)
+
+
+def test_a_declared_tensor_without_a_gradient_fails_the_proof():
+    model, trained = frozen_bn()
+    more = freezing.Trained((*trained.names, "fc.bias"))
+    before = freezing.snapshot(model, more)
+    two_steps(model, trained)
+    with pytest.raises(FreezeViolation, match=r"did not change: fc\.bias$"):
+        freezing.prove(before, model, more, batch, rate=0.1)
+
+
+def test_both_faults_are_named_in_one_message():
+    model, trained = frozen_bn()
+    before = freezing.snapshot(model, trained)
+    with torch.no_grad():
+        model.fc.bias += 1
+    with pytest.raises(FreezeViolation, match=r"^frozen, but changed: fc\.bias; should train, but"):
+        freezing.prove(before, model, trained, batch, rate=0.1)
+
+
+def test_without_an_update_nothing_needs_to_have_moved():
+    model, trained = frozen_bn()
+    proof = freezing.prove(freezing.snapshot(model, trained), model, trained)
+    assert proof["stuck"] == list(trained.names)
+    assert proof["changed"] == []
+
+
+def test_a_tensor_behind_a_gamma_of_zero_is_stuck_and_no_violation():
+    model, trained = frozen_bn()
+    block = model.layer1[0]
+    with torch.no_grad():
+        block.bn2.weight.zero_()
+    for parameter in (block.bn2.weight, block.bn2.bias):
+        parameter.requires_grad_(False)
+    trained = freezing.Trained(tuple(n for n in trained.names if "layer1.0.bn2" not in n))
+    before = freezing.snapshot(model, trained)
+    images, labels = batch()
+    parameters = [model.get_parameter(name) for name in trained.names]
+    loss = F.cross_entropy(model(images), labels)
+    with torch.no_grad():
+        for parameter, gradient in zip(
+            parameters, torch.autograd.grad(loss, parameters), strict=True
+        ):
+            parameter -= 0.1 * gradient
+    proof = freezing.prove(before, model, trained, batch, rate=0.1)
+    assert proof["stuck"] == ["layer1.0.bn1.weight", "layer1.0.bn1.bias"]
+
+
+def test_a_rate_that_rounding_swallows_moves_nothing_and_breaks_nothing():
+    model, trained = frozen_bn()
+    trained = freezing.Trained(tuple(n for n in trained.names if n.endswith("weight")))
+    before = freezing.snapshot(model, trained)
+    proof = freezing.prove(before, model, trained, batch, rate=1e-30)
+    assert proof["stuck"] == list(trained.names)
+
+
+def test_looking_for_what_could_move_leaves_the_network_as_it_was():
+    model, trained = frozen_bn()
+    model.eval()
+    before, state = freezing.snapshot(model, trained), model.state_dict()
+    state = {name: tensor.clone() for name, tensor in state.items()}
+    with pytest.raises(FreezeViolation):
+        freezing.prove(before, model, trained, batch, rate=0.1)
+    assert not model.training
+    assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_elements_of_random_k_that_stayed_are_counted_and_a_whole_tensor_is_a_violation():
+    spec = spec_of("random_k")
+    model = models.build(spec)
+    trained = freezing.freeze(model, spec)
+    before = freezing.snapshot(model, trained)
+    kept = model.conv1.weight.detach().clone()
+    two_steps(model, trained)
+    one = trained.indices["conv1.weight"][3]
+    with torch.no_grad():
+        model.conv1.weight.view(-1)[one] = kept.view(-1)[one]
+    proof = freezing.prove(before, model, trained, batch, rate=0.1)
+    assert proof["stuck_elements"]["conv1.weight"] == 1
+    with torch.no_grad():
+        model.conv1.weight.copy_(kept)
+    with pytest.raises(FreezeViolation, match=r"did not change: conv1\.weight$"):
+        freezing.prove(before, model, trained, batch, rate=0.1)
+
+
+def test_the_digests_do_not_depend_on_the_memory_format():
+    spec = spec_of("random_k")
+    model = models.build(spec)
+    trained = freezing.freeze(model, spec)
+    plain = freezing.snapshot(model, trained)
+    last = freezing.snapshot(model.to(memory_format=torch.channels_last), trained)
+    assert (plain.each, plain.rest) == (last.each, last.rest)

@@ -1,14 +1,11 @@
 """The networks are the paper's: counts, shapes, and torchvision's logits with the same weights."""
 
-import hashlib
-
 import pytest
 import torch
 import torchvision
 from torch import nn
 
 from trainer import freezing, models
-from trainer.errors import DataError
 from trainer.networks import BatchNorm, mark
 from trainer.spec import TrialSpec
 
@@ -100,16 +97,20 @@ def test_images_become_logits(model, depth, side, classes):
 
 
 def torchvision_twin(spec):
-    """torchvision's own network with the weights of ours."""
+    """torchvision's own network (its blocks, for 200) with the weights of ours."""
     ours = models.build(spec).eval()
-    theirs = getattr(torchvision.models, f"resnet{spec.depth}")()
+    if spec.depth == 200:
+        blocks = torchvision.models.resnet.Bottleneck, [3, 24, 36, 3]
+        theirs = torchvision.models.ResNet(*blocks)
+    else:
+        theirs = getattr(torchvision.models, f"resnet{spec.depth}")()
     missing, unexpected = theirs.load_state_dict(ours.state_dict(), strict=False)
     assert unexpected == []
     assert all(name.endswith("num_batches_tracked") for name in missing)
     return ours, theirs.eval()
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50])
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152, 200])
 def test_torchvisions_resnet_with_the_same_weights_gives_the_same_logits(depth):
     ours, theirs = torchvision_twin(spec_of("imagenet_resnet", depth))
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -119,30 +120,51 @@ def test_torchvisions_resnet_with_the_same_weights_gives_the_same_logits(depth):
     assert difference < 1e-5
 
 
-def test_the_cifar_resnet_is_torchvisions_blocks_put_together():
-    spec = spec_of("cifar_resnet", 14)
-    ours = models.build(spec).eval()
-    block = torchvision.models.resnet.BasicBlock
-    shortcut = nn.Sequential(nn.Conv2d(16, 32, 1, 2, bias=False), nn.BatchNorm2d(32))
-    theirs = block(16, 32, 2, shortcut).eval()
-    theirs.load_state_dict(ours.layer2[0].state_dict(), strict=False)
-    x = torch.rand(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        assert torch.allclose(ours.layer2[0](x), theirs(x), atol=1e-6)
+def of_torchvisions_blocks(depth):
+    """The CIFAR ResNet put together from torchvision's BasicBlock."""
+    groups, inputs = [], 16
+    for outputs in (16, 32, 64):
+        blocks = []
+        for number in range((depth - 2) // 6):
+            new = number == 0 and outputs != inputs
+            shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, 2, bias=False), nn.BatchNorm2d(outputs)
+            )
+            stride, shortcut = (2, shortcut) if new else (1, None)
+            blocks.append(torchvision.models.resnet.BasicBlock(inputs, outputs, stride, shortcut))
+            inputs = outputs
+        groups.append(nn.Sequential(*blocks))
+    stem = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
+    return nn.Sequential(
+        *stem, *groups, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 10)
+    )
 
 
-def test_the_vgg_is_the_plain_stack_of_its_layers():
-    model = models.build(spec_of("cifar_vgg", 11)).eval()
-    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    layers = iter([m for m in model.layers if hasattr(m, "conv")])
-    pools = [nn.functional.max_pool2d] * 4 + [nn.functional.avg_pool2d]
+def of_torchvisions_vgg(depth):
+    """torchvision's VGG features (with BatchNorm), the last pool an average as in the appendix."""
+    vgg = torchvision.models.vgg
+    features = vgg.make_layers(vgg.cfgs[{11: "A", 13: "B", 16: "D", 19: "E"}[depth]], True)
+    features[-1] = nn.AvgPool2d(2)
+    return nn.Sequential(features, nn.Flatten(), nn.Linear(512, 10))
+
+
+@pytest.mark.parametrize(
+    ("model", "depth", "assemble"),
+    [("cifar_resnet", d, of_torchvisions_blocks) for d in (8, 14, 32)]
+    + [("cifar_vgg", d, of_torchvisions_vgg) for d in (11, 13, 16, 19)],
+)
+@pytest.mark.parametrize("training", [False, True])
+def test_networks_of_torchvisions_layers_give_the_same_logits(model, depth, assemble, training):
+    """Weights go over in the order of the state dicts: the layers must stand in the same order."""
+    ours, theirs = models.build(spec_of(model, depth)), assemble(depth)
+    names = [name for name in theirs.state_dict() if not name.endswith("num_batches_tracked")]
+    ours_in_order = ours.state_dict().values()
+    theirs.load_state_dict(dict(zip(names, ours_in_order, strict=True)), strict=False)
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        y = x
-        for size, pool in zip((1, 1, 2, 2, 2), pools, strict=True):
-            for layer in [next(layers) for _ in range(size)]:
-                y = torch.relu(layer.bn(layer.conv(y)))
-            y = pool(y, 2)
-        assert torch.allclose(model(x), model.fc(y.flatten(1)), atol=1e-6)
+        expected = theirs.train(training)(images)
+        difference = (ours.train(training)(images) - expected).abs().max()
+    assert difference < 1e-5 * expected.abs().max().clamp(min=1)
 
 
 def test_a_new_network_needs_no_list_of_names():
@@ -164,66 +186,3 @@ def test_depth_866_builds_and_makes_a_step():
     freezing.freeze(model, spec_of("cifar_resnet", 866, trainable="bn_only"))
     model(torch.rand(2, 3, 8, 8)).sum().backward()
     assert model.bn1.weight.grad.isfinite().all()
-
-
-# -- pretrained weights ------------------------------------------------------------------------
-
-
-def saved(tmp_path, state):
-    path = tmp_path / "weights.pt"
-    torch.save(state, path)
-    return path, hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def test_torchvisions_weights_can_be_loaded(tmp_path):
-    theirs = torchvision.models.resnet18().eval()
-    model = models.build(spec_of("imagenet_resnet", 18)).eval()
-    models.load_pretrained(model, *saved(tmp_path, theirs.state_dict()))
-    images = torch.rand(2, 3, 64, 64)
-    with torch.no_grad():
-        assert torch.allclose(model(images), theirs(images), rtol=1e-4, atol=1e-5)
-
-
-def test_an_output_layer_for_other_classes_keeps_its_own_values(tmp_path):
-    source = models.build(spec_of("cifar_resnet", 8, seed=1))
-    model = models.build(TrialSpec(depth=8, dataset="cifar100"))
-    output = model.fc.weight.detach().clone()
-    models.load_pretrained(model, *saved(tmp_path, source.state_dict()))
-    assert torch.equal(model.conv1.weight, source.conv1.weight)
-    assert torch.equal(model.fc.weight, output)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda s: s.pop("conv1.weight"), "lacks conv1.weight"),
-        (lambda s: s.update({"extra": torch.ones(1)}), "has extra"),
-        (lambda s: s.update({"conv1.weight": torch.ones(1)}), r"conv1\.weight is \[1\]"),
-    ],
-)
-def test_weights_that_do_not_fit_are_refused_by_name(tmp_path, change, message):
-    state = models.build(spec_of("cifar_resnet", 8)).state_dict()
-    change(state)
-    with pytest.raises(DataError, match=message):
-        models.load_pretrained(models.build(spec_of("cifar_resnet", 8)), *saved(tmp_path, state))
-
-
-def test_another_file_than_the_sweep_named_is_refused(tmp_path):
-    path, _ = saved(tmp_path, {})
-    with pytest.raises(DataError, match="another file"):
-        models.load_pretrained(models.build(spec_of("cifar_resnet", 8)), path, "0" * 64)
-
-
-@pytest.mark.parametrize("content", [b"", b"not torch", b"PK\x03\x04"])
-def test_a_file_that_is_no_state_dict_is_refused(tmp_path, content):
-    path = tmp_path / "weights.pt"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match="state dict"):
-        models.load_pretrained(
-            models.build(spec_of("cifar_resnet", 8)), path, hashlib.sha256(content).hexdigest()
-        )
-
-
-def test_a_missing_weights_file_is_the_users_to_mend(tmp_path):
-    with pytest.raises(DataError, match="cannot be read"):
-        models.load_pretrained(nn.Linear(1, 1), tmp_path / "none.pt", "")
