@@ -23,7 +23,7 @@ def assert_complete(harness, undisturbed, uri=""):
     audit = harness.json("audit", "tiny")
     assert audit["ok"], [check for check in audit["checks"] if not check["ok"]]
     client, found = runs(harness, uri)
-    assert Counter(run.data.tags["bnsweep.trial_id"] for run in found) == Counter(undisturbed)
+    assert Counter(run.data.tags["bnsweep.trial_id"] for run in found) == Counter(list(undisturbed))
     for run in found:
         assert run.info.status == "FINISHED"
         history = client.get_metric_history(run.info.run_id, "test/accuracy")
