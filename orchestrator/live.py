@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -23,8 +22,10 @@ from trainer.spec import TrialSpec
 Kind = Literal["begun", "epoch", "finished", "failed", "stopped"]
 
 _BAR_COLUMNS = 12
+_LABEL_COLUMNS = 28
 _ROWS_KEPT = 6
 """Lines of the terminal that are left to the summary and the notes."""
+_SUMMED: tuple[State, ...] = ("running", "failed", "stopped")
 _STYLES: dict[str, str] = {"finished": "green", "failed": "bold red", "stopped": "yellow"}
 
 
@@ -112,12 +113,14 @@ class Board:
         """The sweep in a line: done, running, failed, rate, time left and its basis."""
         counts = self.counts
         parts = [f"{counts['finished']}/{len(self._specs)} done"]
-        parts += [f"{counts[s]} {s}" for s in ("running", "failed", "stopped") if counts[s]]
+        parts += [f"{counts[s]} {s}" for s in _SUMMED if counts[s]]
+        if counts["pending"] == len(self._specs):
+            parts.append("starting workers")
         text = ", ".join(parts)
         done = counts["finished"] - self._finished_before
         minutes = (self._now() - self._begun) / 60
         if done > 0 and minutes > 0:
-            text += f" · {done / minutes:.3g} trials/min"
+            text += f" · {done / minutes:.2g}/min"
         left, basis = self.time_left()
         return f"{text} · {clock(left)} left ({basis})" if left else text
 
@@ -138,8 +141,7 @@ class Board:
             if s.state in ("pending", "running")
         )
         seconds = sum(s.seconds or 0.0 for s in known)
-        plural = "s" if len(known) > 1 else ""
-        return left * seconds / work / side_by_side, f"from {len(known)} finished trial{plural}"
+        return left * seconds / work / side_by_side, f"as {len(known)} took"
 
     def _work(self, status: TrialStatus, epochs: int) -> float:
         spec = self._specs.get(status.trial_id)
@@ -157,7 +159,8 @@ class Board:
 
     def _grid(self, shown: Sequence[TrialStatus]) -> Table:
         grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-        grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        longest = max((len(label) for label in self._labels.values()), default=0)
+        grid.add_column(no_wrap=True, overflow="ellipsis", min_width=min(longest, _LABEL_COLUMNS))
         for justify in ("left", "right", "right", "right", "left", "left"):
             grid.add_column(justify=justify, no_wrap=True)
         for status in shown:
@@ -169,7 +172,7 @@ class Board:
         accuracy = status.test_accuracy
         return [
             Text(self._labels.get(status.trial_id, status.trial_id), "cyan"),
-            ProgressBar(max(status.epochs, 1), status.epoch or 0, width=_BAR_COLUMNS),
+            _bar((status.epoch or 0) / max(status.epochs, 1)),
             Text(epochs_text(status)),
             Text("" if accuracy is None else f"{accuracy:.1f} %"),
             Text("" if rate is None else f"{_short(rate)} img/s", "dim"),
@@ -215,6 +218,12 @@ def clock(seconds: float) -> str:
 def when(time_ms: int) -> str:
     """A time in milliseconds since 1970 as local date and time."""
     return datetime.fromtimestamp(time_ms / 1000).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _bar(share: float) -> Text:
+    """A bar that can be read without colours too."""
+    filled = round(min(share, 1.0) * _BAR_COLUMNS)
+    return Text.assemble(("━" * filled, "cyan"), ("─" * (_BAR_COLUMNS - filled), "dim"))
 
 
 def _accuracy(status: TrialStatus) -> str:

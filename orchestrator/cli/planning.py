@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from orchestrator import plan as planning
-from orchestrator import settings, sweep
+from orchestrator import schema as schema_module
+from orchestrator import settings, starter, sweep
 from orchestrator.cli import options, screen
 from orchestrator.cli.options import examples
+from orchestrator.errors import UserError
 from orchestrator.live import clock
 from orchestrator.plan import Group, Plan, Totals
+from orchestrator.sections import NAME_PATTERN
 from orchestrator.store import Store
 
 app = typer.Typer()
+
+SWEEP_NAME = re.compile(NAME_PATTERN)
 
 MaxGpuHours = Annotated[
     float | None,
@@ -24,6 +31,32 @@ MaxMemory = Annotated[
     float | None,
     typer.Option("--max-memory", metavar="GB", help="Refuse a plan with a larger trial."),
 ]
+
+
+@app.command("init", epilog=examples("bnsweep init", "bnsweep init sweeps/width.yaml"))
+def init(
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write it.")] = Path(
+        "my_sweep.yaml"
+    ),
+) -> None:
+    """Write a commented sweep file to start from; it runs as it is, in a minute."""
+    if not SWEEP_NAME.fullmatch(file.stem):
+        raise UserError(f"{file}: a sweep has its file's name, of a-z, 0-9, '_' and '-'")
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(starter.text(file.stem))
+    except FileExistsError:
+        raise UserError(f"{file}: is there already; give another name") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written: {error.strerror}") from error
+    screen.show(f"{file}: written")
+    screen.say(f"next: bnsweep plan {file}", "dim")
+
+
+@app.command("schema", epilog=examples("bnsweep schema", "bnsweep schema > sweep.schema.json"))
+def schema() -> None:
+    """Print the JSON schema of sweep files: editors complete and check with it."""
+    screen.show_json(schema_module.document())
 
 
 @app.command(

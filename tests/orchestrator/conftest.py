@@ -21,16 +21,16 @@ class Said:
 
 
 @pytest.fixture
-def bnsweep(tmp_path, monkeypatch, capsys):
+def bnsweep(tmp_path, monkeypatch, capfd):
     """Runs a command line in this process, its store in an empty folder."""
     for name in ("MLFLOW_TRACKING_URI", "BNSWEEP_DATA", "BNSWEEP_DEBUG", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("BNSWEEP_STORE", str(tmp_path / "runs"))
 
     def bnsweep(*arguments) -> Said:
-        capsys.readouterr()
+        capfd.readouterr()
         code = run([str(a) for a in arguments])
-        return Said(code, *capsys.readouterr())
+        return Said(code, *capfd.readouterr())
 
     return bnsweep
 

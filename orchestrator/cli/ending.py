@@ -1,0 +1,93 @@
+"""What a launch says at its end: the table, what failed and why, where to look, what to type."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from orchestrator.cli import screen
+from orchestrator.launch import Outcome
+from orchestrator.live import labels
+from orchestrator.records import Launch
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+
+if TYPE_CHECKING:
+    from orchestrator.tables import Table  # loads SciPy, which takes a second
+
+
+def show(record: Launch, outcome: Outcome, settings: Settings) -> None:
+    """Print the end of a launch for a person: results to stdout, advice to stderr."""
+    screen.show("", *result_table(record, outcome, Store(settings.store)), "")
+    counted = Text.assemble((f"{record.sweep}: ", "bold"), screen.counts(outcome.counts))
+    screen.show(counted)
+    for line in failures(record, outcome):
+        screen.say(line, "red")
+    for line in advice(record, outcome):
+        screen.say(line)
+
+
+def as_json(record: Launch, outcome: Outcome, settings: Settings) -> None:
+    """The last event of `launch --json`."""
+    event = {
+        "event": "ended",
+        "sweep": record.sweep,
+        "launch": outcome.launch,
+        "counts": outcome.counts,
+        "exit_code": outcome.exit_code,
+        "untracked_trials": outcome.backlog.trials,
+        "store": str(settings.store),
+        "tracker": "embedded" if settings.embedded_tracker else "server",
+    }
+    screen.write(json.dumps(event) + "\n")
+
+
+def result_table(record: Launch, outcome: Outcome, store: Store) -> list[object]:
+    """Accuracy by configuration, with its notes."""
+    from orchestrator import report  # loads SciPy, which takes a second
+
+    found = (store.result(s.trial_id) for s in outcome.statuses if s.state == "finished")
+    results = [result for result in found if result is not None]
+    return rendered(report.table(record.specs, results, outcome.statuses))
+
+
+def rendered(table: Table) -> list[object]:
+    """A report's table for the terminal."""
+    return [
+        Text(table.title, "bold"),
+        screen.table(table.columns, table.rows),
+        *(Text(note, "yellow") for note in table.notes),
+    ]
+
+
+def failures(record: Launch, outcome: Outcome) -> list[str]:
+    """Each cause once, with the trials that failed of it and how to see more."""
+    short = labels(record.specs)
+    by_cause: dict[str, list[str]] = defaultdict(list)
+    for status in outcome.statuses:
+        if status.state == "failed":
+            by_cause[status.cause].append(status.trial_id)
+    lines = []
+    for cause, trials in by_cause.items():
+        who = short[trials[0]] if len(trials) == 1 else f"{len(trials)} trials"
+        lines.append(f"failed: {who}: {cause}\n  see: bnsweep logs {trials[0]}")
+    return lines
+
+
+def advice(record: Launch, outcome: Outcome) -> list[str]:
+    """What to type next."""
+    name, lines = record.sweep, []
+    if outcome.exit_code == 4:
+        lines.append(f"to go on:       bnsweep resume {name}")
+    elif outcome.exit_code == 1:
+        lines.append(f"to try again:   bnsweep resume {name} --trial TRIAL")
+    if outcome.backlog.trials:
+        why = f" ({outcome.backlog.problem})" if outcome.backlog.problem else ""
+        lines.append(f"MLflow lacks {outcome.backlog.trials} trials{why}")
+        lines.append(f"to send them:   bnsweep sync {name}")
+    lines.append(f"curves:         bnsweep ui {name}")
+    lines.append(f"each trial:     bnsweep status {name}")
+    return lines

@@ -1,0 +1,76 @@
+"""The verbs about results: report and compare. They load SciPy and Matplotlib, and only they do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator import report as pages
+from orchestrator import settings
+from orchestrator.cli import names, options, screen
+from orchestrator.cli.ending import rendered
+from orchestrator.cli.options import examples
+from orchestrator.compare import compare as set_side_by_side
+from orchestrator.replicates import ACCURACY
+from orchestrator.store import Store
+
+app = typer.Typer()
+
+Out = Annotated[
+    Path | None, typer.Option("-o", "--out", metavar="DIR", help="Where to write the report.")
+]
+
+
+@app.command(
+    "report",
+    epilog=examples("bnsweep report quickstart", "bnsweep report quickstart --out report"),
+)
+def report(
+    name: options.SweepName,
+    out: Out = None,
+    as_json: options.Json = False,
+    store: options.Store = None,
+) -> None:
+    """Draw a sweep's figures and tables, the paper's numbers beside them, into one page."""
+    opened = Store(settings.load(store).store)
+    names.launch_of(opened, name)
+    index = pages.build(opened, name, out)
+    if as_json:
+        screen.show_json({"sweep": name, "index": str(index)})
+        return
+    launch = names.launch_of(opened, name)
+    statuses = [opened.state(spec) for spec in launch.specs]
+    found = [opened.result(s.trial_id) for s in statuses if s.state == "finished"]
+    results = [result for result in found if result is not None]
+    screen.show(*rendered(pages.table(launch.specs, results, statuses)), "")
+    screen.show(f"figures and tables: {index}")
+
+
+@app.command(
+    "compare",
+    epilog=examples(
+        "bnsweep compare quickstart width",
+        "bnsweep compare cifar_resnet-d14-w1-all-1f3c2b4a cifar_resnet-d14-w1-bn_only-9a8b7c6d",
+    ),
+)
+def compare(
+    sides: Annotated[
+        list[str],
+        typer.Argument(metavar="A B", help="Two or more sweeps, or configurations (config_id)."),
+    ],
+    metric: Annotated[str, typer.Option("--metric", help="What to compare.")] = ACCURACY,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: options.Json = False,
+    store: options.Store = None,
+) -> None:
+    """Set sweeps or configurations side by side, paired by seed, with 95 % intervals."""
+    made = set_side_by_side(Store(settings.load(store).store), sides, metric)
+    if as_json:
+        screen.write(json.dumps(made.to_json(), indent=1) + "\n")
+    elif as_csv:
+        screen.write(made.to_csv())
+    else:
+        screen.show(*rendered(made.table()))

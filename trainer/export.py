@@ -1,0 +1,110 @@
+"""`python -m trainer.export FOLDER FILE`: a trained network whole, for plain PyTorch.
+
+A trial keeps only what training changed. Here the frozen rest is built again from the seed, and
+the result must have the digest that the trial recorded at its end. FILE is a state dict with
+torchvision's names, `num_batches_tracked` put back; docs/export.md shows how to load it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import pickle
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from trainer import initial
+from trainer.errors import DataError, TrainerError
+from trainer.learner import Learner
+from trainer.results import ARTIFACTS, FINAL_TENSORS, RESULT, Result, write_atomically
+
+MISTAKE = 2
+
+
+def export(folder: Path, file: Path) -> dict[str, Tensor]:
+    """Write the network of the finished attempt in `folder` to `file`; returns the state dict.
+
+    Raises DataError where the trial is not finished, its files are damaged, or the frozen weights
+    do not come out of the seed again.
+    """
+    result = _result(folder)
+    final = _load(folder / ARTIFACTS / FINAL_TENSORS)
+    learner = Learner(result.spec, torch.device("cpu"), "stock", _initial(result, folder))
+    targets = dict(learner.model.named_parameters()) | dict(learner.model.named_buffers())
+    if unknown := sorted(final.keys() - targets.keys()):
+        raise DataError(f"{folder}: {FINAL_TENSORS} has {unknown[0]}, which this network lacks")
+    with torch.no_grad():
+        for name, tensor in final.items():
+            targets[name].copy_(tensor)
+    if learner.final_digest() != result.digests["final"]:
+        raise DataError(
+            f"{folder}: the network built again is not the one that was trained (its digest "
+            "differs); export on a machine like the one that trained it"
+        )
+    state = _plain(learner.model.state_dict(), result.history[-1].step)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(file, buffer.getvalue())
+    return state
+
+
+def _initial(result: Result, folder: Path) -> initial.Weights | None:
+    try:
+        return initial.source(result.spec, result.digests["initial"], folder)
+    except ValueError as error:
+        raise DataError(f"{folder}: {error}") from error
+
+
+def _plain(state: dict[str, Tensor], steps: int) -> dict[str, Tensor]:
+    """As torch's own modules name and lay out their tensors, counters of batches included."""
+    plain: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        plain[name] = tensor.detach().clone(memory_format=torch.contiguous_format)
+        if name.endswith("running_var"):
+            plain[name.removesuffix("running_var") + "num_batches_tracked"] = torch.tensor(steps)
+    return plain
+
+
+def _result(folder: Path) -> Result:
+    path = folder / RESULT
+    try:
+        return Result.model_validate_json(path.read_bytes(), strict=False)
+    except FileNotFoundError as error:
+        raise DataError(f"{folder}: no finished trial lies here (no {RESULT})") from error
+    except (OSError, ValidationError) as error:
+        raise DataError(f"{path}: cannot be read as a result") from error
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise DataError(f"{path}: is missing or damaged") from error
+    return tensors
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 0, or 2 with a line that says why."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.export", description="Write a trained network for plain PyTorch."
+    )
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="a finished attempt's folder")
+    parser.add_argument("file", metavar="FILE", type=Path, help="where to write the state dict")
+    given = parser.parse_args(arguments)
+    try:
+        state = export(given.folder, given.file)
+    except (TrainerError, OSError) as error:
+        print(error, file=sys.stderr)
+        return MISTAKE
+    elements = sum(tensor.numel() for tensor in state.values())
+    print(f"{given.file}: {len(state)} tensors, {elements:,} numbers")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
