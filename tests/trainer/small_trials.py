@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from trainer.journal import Record
+from trainer.results import Result
 from trainer.spec import TrialSpec
 
 SMALL: dict[str, Any] = {
@@ -27,3 +29,18 @@ def digits(**fields: Any) -> TrialSpec:
     return TrialSpec.model_validate(
         {"depth": 8, "dataset": "digits", "epochs": 2, "crop_padding": 1, "flip": False, **fields}
     )
+
+
+TIMED = {"images_per_second"}
+
+
+def numbers(result: Result) -> list[Any]:
+    """All that must not depend on interruptions."""
+    return [
+        (record.seq, record.step, record.epoch, sorted(record.metrics.items() - timed(record)))
+        for record in result.history
+    ] + [result.digests["final"], result.digests["initial"]]
+
+
+def timed(record: Record) -> set[tuple[str, float]]:
+    return {item for item in record.metrics.items() if item[0] in TIMED}
