@@ -1,5 +1,7 @@
 """Initial weights: the right distribution, from the seed alone, on any number of threads."""
 
+import json
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -112,3 +114,27 @@ def test_initialising_leaves_the_global_generator_alone():
     state = torch.get_rng_state()
     built()
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_glorots_weights_come_with_keras_zero_biases():
+    model = built(model="bottleneck_resnet", depth=11, init="glorot_uniform")
+    roles = models.roles(model)
+    biases = [model.get_parameter(name) for name, role in roles.items() if role.kind == "bias"]
+    assert len(biases) == 14  # stem, 3 blocks of 3 and a shortcut each, output
+    assert all((bias == 0).all() for bias in biases)
+
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "initial_values.json"
+
+
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() == "DEFAULT",
+    reason="torch draws other numbers on a CPU without vector instructions",
+)
+@pytest.mark.parametrize("case", json.loads(GOLDEN.read_text()), ids=lambda case: case["id"])
+def test_initial_values_are_pinned(case):
+    """A change here changes every trial's numbers: raise the spec's IDENTITY_VERSION."""
+    model = built(**case["fields"])
+    for name, expected in case["values"].items():
+        values = model.get_parameter(name).detach().flatten()[: len(expected)]
+        assert values.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-7), name
