@@ -10,7 +10,7 @@ from orchestrator import gc as garbage
 from orchestrator import settings
 from orchestrator.cli import names, options, screen
 from orchestrator.cli.options import examples
-from orchestrator.launch import request_stop
+from orchestrator.driver import request_stop
 from orchestrator.store import Store
 
 app = typer.Typer()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from orchestrator.cli import screen
-from orchestrator.launch import Outcome
+from orchestrator.driver import Outcome
 from orchestrator.live import labels
 from orchestrator.records import Launch
 from orchestrator.settings import Settings

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator import launch as driver
+from orchestrator import driver, sweep
 from orchestrator import plan as planning
 from orchestrator import settings as settings_module
-from orchestrator import sweep
 from orchestrator.cli import ending, names, options, progress, screen
 from orchestrator.cli.options import examples
 from orchestrator.cli.planning import MaxGpuHours, MaxMemory, summary

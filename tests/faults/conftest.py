@@ -8,7 +8,7 @@ import pytest
 from harness import Harness, sweep_text
 
 from orchestrator import settings, sweep
-from orchestrator.launch import InlineLauncher, launch, new_launch
+from orchestrator.driver import InlineLauncher, launch, new_launch
 from orchestrator.store import Store
 
 

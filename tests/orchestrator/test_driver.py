@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator import claims, liveness, settings
-from orchestrator.launch import InlineLauncher, launch, new_launch, request_stop
+from orchestrator.driver import InlineLauncher, launch, new_launch, request_stop
 from orchestrator.resources import Resources
 from orchestrator.rounds import Order
 from orchestrator.store import Store
