@@ -1,0 +1,34 @@
+"""bnsweep as a library, with the words of the command line.
+
+    from orchestrator import Sweep, launch, results
+
+    sweep = Sweep.load("sweeps/quickstart.yaml", "epochs=1")
+    sweep.plan().totals
+    launch(sweep)
+    results("quickstart").groupby(["depth", "trainable"])["test/accuracy"].mean()
+
+What these names need is loaded when they are first used: the command line starts in a blink.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.frames import results
+    from orchestrator.library import Sweep, launch
+
+__all__ = ["Sweep", "launch", "results"]
+
+_HOMES = {"Sweep": "library", "launch": "library", "results": "frames"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

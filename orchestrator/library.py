@@ -1,0 +1,139 @@
+"""Sweeps and launches for Python programs and notebooks; the command line uses the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator import driver, settings, sweep
+from orchestrator import plan as planning
+from orchestrator.driver import Launcher, Outcome
+from orchestrator.monitor import Observer
+from orchestrator.plan import Plan
+from orchestrator.records import Launch
+from orchestrator.resources import Resources
+from orchestrator.rounds import Order
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+from orchestrator.sweep import SweepSpec
+from orchestrator.tracking import Tracker
+from orchestrator.worker import Job
+from trainer.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep file that was read and checked."""
+
+    spec: SweepSpec
+    filename: str = ""
+
+    @classmethod
+    def load(cls, path: Path | str, *overrides: str) -> Sweep:
+        """The sweep in a file. `overrides`: `depth=14,32`. Raises SweepError, a line a problem."""
+        return cls(sweep.load(path, overrides), str(path))
+
+    @classmethod
+    def parse(cls, text: str, *overrides: str) -> Sweep:
+        """The sweep in a YAML text."""
+        return cls(sweep.parse(text, "text", overrides))
+
+    @classmethod
+    def stored(cls, record: Launch) -> Sweep:
+        """The sweep of a launch, as it was stored."""
+        spec = SweepSpec(
+            name=record.sweep,
+            description=record.description,
+            trials=record.specs,
+            axes=record.axes,
+            resources=Resources(**record.resources),
+            retries=record.retries,
+            source=record.source,
+            overrides=record.overrides,
+        )
+        return cls(spec, record.filename)
+
+    @property
+    def name(self) -> str:
+        """The sweep's name, which is also its MLflow experiment's."""
+        return self.spec.name
+
+    @property
+    def trials(self) -> tuple[TrialSpec, ...]:
+        """The trials in order."""
+        return self.spec.trials
+
+    def plan(self, store: Path | str | None = None) -> Plan:
+        """What a launch would do over the store (BNSWEEP_STORE or ./runs by default)."""
+        return planning.make(self.spec, Store(_settings(store).store))
+
+
+def launch(
+    swept: Sweep,
+    *,
+    store: Path | str | None = None,
+    data: Path | str | None = None,
+    inline: bool = False,
+    order: Order | None = None,
+    observer: Observer | None = None,
+) -> Outcome:
+    """Run what of the sweep is missing or unfinished; running it again continues.
+
+    `inline`: in this process, without Ray. `order`: only some trials, failed ones again or not.
+    Raises UnreachableError where the store or Ray cannot be used, UserError for a request that
+    no machine can meet.
+    """
+    spec = swept.spec
+    record = driver.new_launch(
+        spec.name,
+        spec.trials,
+        description=spec.description,
+        source=spec.source,
+        filename=swept.filename,
+        overrides=spec.overrides,
+        axes=spec.axes,
+        resources=spec.resources,
+        retries=spec.retries,
+    )
+    where = _settings(store, data)
+    return driver.launch(
+        record,
+        where,
+        driver.InlineLauncher() if inline else _LateRay(swept, where),
+        order=order,
+        observer=observer,
+        tracker=lambda: connect(where),
+    )
+
+
+def connect(where: Settings) -> Tracker:
+    """The tracker that the settings name."""
+    from orchestrator import tracking_mlflow  # heavy: loads MLflow
+
+    return tracking_mlflow.connect(where)
+
+
+def _settings(store: Path | str | None, data: Path | str | None = None) -> Settings:
+    return settings.load(Path(store) if store else None, Path(data) if data else None)
+
+
+class _LateRay:
+    """Ray is loaded and started only when there is something to run."""
+
+    def __init__(self, swept: Sweep, where: Settings) -> None:
+        self._swept, self._where = swept, where
+        self._launcher: Launcher | None = None
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        if self._launcher is None:
+            from orchestrator.launch_ray import RayLauncher  # heavy: loads Ray
+
+            memory_bytes = self._swept.plan(self._where.store).totals.memory_bytes
+            log = Store(self._where.store).launch_log(jobs[0].sweep, jobs[0].launch)
+            self._launcher = RayLauncher(self._swept.spec.resources, memory_bytes, log)
+        self._launcher.run(jobs)
+
+    def close(self) -> None:
+        if self._launcher is not None:
+            self._launcher.close()
