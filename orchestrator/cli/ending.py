@@ -10,8 +10,8 @@ from rich.text import Text
 
 from orchestrator.cli import screen
 from orchestrator.driver import Outcome
+from orchestrator.library import Sweep
 from orchestrator.live import labels
-from orchestrator.records import Launch
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from orchestrator.tables import Table  # loads SciPy, which takes a second
 
 
-def show(record: Launch, outcome: Outcome, settings: Settings) -> None:
+def show(swept: Sweep, outcome: Outcome, settings: Settings) -> None:
     """Print the end of a launch for a person: results to stdout, advice to stderr."""
-    screen.show("", *result_table(record, outcome, Store(settings.store)), "")
-    counted = Text.assemble((f"{record.sweep}: ", "bold"), screen.counts(outcome.counts))
+    screen.show("", *result_table(swept, outcome, Store(settings.store)), "")
+    counted = Text.assemble((f"{swept.name}: ", "bold"), screen.counts(outcome.counts))
     screen.show(counted)
-    for line in failures(record, outcome):
+    for line in failures(swept, outcome):
         screen.say(line, "red")
-    for line in advice(record, outcome):
+    for line in advice(swept, outcome):
         screen.say(line)
 
 
-def as_json(record: Launch, outcome: Outcome, settings: Settings) -> None:
+def as_json(swept: Sweep, outcome: Outcome, settings: Settings) -> None:
     """The last event of `launch --json`."""
     event = {
         "event": "ended",
-        "sweep": record.sweep,
+        "sweep": swept.name,
         "launch": outcome.launch,
         "counts": outcome.counts,
         "exit_code": outcome.exit_code,
@@ -45,13 +45,13 @@ def as_json(record: Launch, outcome: Outcome, settings: Settings) -> None:
     screen.write(json.dumps(event) + "\n")
 
 
-def result_table(record: Launch, outcome: Outcome, store: Store) -> list[object]:
+def result_table(swept: Sweep, outcome: Outcome, store: Store) -> list[object]:
     """Accuracy by configuration, with its notes."""
     from orchestrator import report  # loads SciPy, which takes a second
 
     found = (store.result(s.trial_id) for s in outcome.statuses if s.state == "finished")
     results = [result for result in found if result is not None]
-    return rendered(report.table(record.specs, results, outcome.statuses))
+    return rendered(report.table(swept.trials, results, outcome.statuses))
 
 
 def rendered(table: Table) -> list[object]:
@@ -63,9 +63,9 @@ def rendered(table: Table) -> list[object]:
     ]
 
 
-def failures(record: Launch, outcome: Outcome) -> list[str]:
+def failures(swept: Sweep, outcome: Outcome) -> list[str]:
     """Each cause once, with the trials that failed of it and how to see more."""
-    short = labels(record.specs)
+    short = labels(swept.trials)
     by_cause: dict[str, list[str]] = defaultdict(list)
     for status in outcome.statuses:
         if status.state == "failed":
@@ -77,9 +77,9 @@ def failures(record: Launch, outcome: Outcome) -> list[str]:
     return lines
 
 
-def advice(record: Launch, outcome: Outcome) -> list[str]:
+def advice(swept: Sweep, outcome: Outcome) -> list[str]:
     """What to type next."""
-    name, lines = record.sweep, []
+    name, lines = swept.name, []
     if outcome.exit_code == 4:
         lines.append(f"to go on:       bnsweep resume {name}")
     elif outcome.exit_code == 1:

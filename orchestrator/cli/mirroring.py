@@ -19,9 +19,9 @@ from orchestrator.cli.options import examples
 from orchestrator.errors import BnsweepError, UserError
 from orchestrator.forwarder import Backlog
 from orchestrator.forwarder import sync as send
+from orchestrator.library import connect
 from orchestrator.settings import Settings
 from orchestrator.store import Store
-from orchestrator.tracking import Tracker
 
 app = typer.Typer()
 
@@ -55,13 +55,6 @@ def _said(backlog: Backlog) -> str:
         return "the tracker has everything"
     why = f": {backlog.problem}" if backlog.problem else ""
     return f"the tracker still lacks {backlog.records} records of {backlog.trials} trials{why}"
-
-
-def connect(settings: Settings) -> Tracker:
-    """The tracker of the settings."""
-    from orchestrator import tracking_mlflow  # heavy: loads MLflow
-
-    return tracking_mlflow.connect(settings)
 
 
 @app.command("audit", epilog=examples("bnsweep audit quickstart", "bnsweep audit --json"))

@@ -1,0 +1,64 @@
+"""The library: the same words as the command line, in Python."""
+
+import subprocess
+import sys
+
+import pytest
+
+import orchestrator
+from orchestrator import Sweep, launch, results
+from orchestrator.errors import SweepError, UserError
+
+TEXT = """
+name: tiny
+base:
+  {depth: 8, dataset: synthetic, image_size: 8, train_subset: 64, batch_size: 32, lr: 0.01}
+axes: {trainable: [all, bn_only]}
+seeds: 1
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, empty_mlflow_database):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
+    return tmp_path
+
+
+def test_a_sweep_is_planned_launched_and_read_as_a_frame(folder):
+    sweep = Sweep.parse(TEXT, "epochs=1")
+    assert sweep.plan(folder).totals.to_run == 2
+    outcome = launch(sweep, store=folder, inline=True)
+    assert (outcome.exit_code, outcome.counts["finished"]) == (0, 2)
+    assert sweep.plan(folder).totals.to_run == 0
+    frame = results("tiny", store=folder)
+    assert list(frame["trainable"]) == ["all", "bn_only"]
+    assert list(frame["state"]) == ["finished", "finished"]
+    assert frame["test/accuracy"].between(0, 100).all()
+    assert {"trial_id", "config_id", "depth", "seed", "seconds", "exact"} <= set(frame.columns)
+
+
+def test_trials_without_a_result_have_rows_too(launched):
+    frame = results("depth", store=launched.root)
+    assert list(frame["state"]) == ["finished", "failed", "running", "pending"]
+    assert frame["test/accuracy"].notna().tolist() == [True, True, True, False]
+
+
+def test_mistakes_are_exceptions_with_a_line_for_each_problem(tmp_path):
+    with pytest.raises(SweepError, match="depth") as error:
+        Sweep.parse("name: tiny\naxes: {depth: [13]}\n")
+    assert len(error.value.lines) == 1
+    with pytest.raises(UserError, match="sweep tiny: not in"):
+        results("tiny", store=tmp_path)
+
+
+def test_the_package_offers_its_three_names_and_no_others():
+    assert set(orchestrator.__all__) <= set(dir(orchestrator))
+    with pytest.raises(AttributeError, match="has no attribute 'lunch'"):
+        orchestrator.lunch  # noqa: B018
+
+
+def test_launch_is_the_function_even_after_its_modules_were_loaded():
+    code = "import orchestrator.driver, orchestrator.library\nfrom orchestrator import launch\n"
+    code += "assert callable(launch)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
