@@ -12,7 +12,7 @@ import platform
 import resource
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,9 @@ def describe(
     cuda = device.type == "cuda"
     return {
         "device": device.type,
-        "device_name": torch.cuda.get_device_name(device) if cuda else platform.machine(),
+        "device_name": torch.cuda.get_device_name(device) if cuda else _cpu_name(),
         "torch": torch.__version__,
+        "cudnn": torch.backends.cudnn.version() if cuda else None,  # type: ignore[no-untyped-call]
         "threads": threads,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "precision": "autocast bfloat16" if spec.precision == "bf16" else "float32 without tf32",
@@ -55,6 +56,16 @@ def describe(
         "packed": packed,
         "deterministic": spec.deterministic,
     }
+
+
+@functools.cache
+def _cpu_name() -> str:
+    """The model: kernels are chosen by its caches and instructions."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def same(before: dict[str, Any], now: dict[str, Any]) -> bool:
@@ -122,10 +133,23 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
     )
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin to measure: a reused worker had other trials before this one."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):  # Linux alone has it; elsewhere the peak is the process's
+            Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most that was in use: on a GPU by tensors, on the CPU by the whole process so far."""
+    """The most in use since the reset: on a GPU by tensors, on the CPU by the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        line = next(line for line in lines if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -75,6 +75,7 @@ def train(
     FreezeViolation. Leaves torch's global settings and generators as they were.
     """
     device = numerics.choose_device(options.device)
+    numerics.reset_peak_memory(device)
     folder.mkdir(parents=True, exist_ok=True)
     with numerics.settings(spec, options.threads), numerics.memory_errors(device):
         return Trial(spec, folder, attempt, resume, options, device).run()
