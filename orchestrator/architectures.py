@@ -33,6 +33,8 @@ class Layer:
     shortcut: bool = False
     relu: bool = False
     """Whether a ReLU follows whose output the backward pass needs."""
+    adds: bool = False
+    """Whether a residual is added between this BatchNorm and its ReLU."""
     feeds_norm: bool = True
     """Whether a BatchNorm reads (and keeps) this convolution's output."""
 
@@ -59,6 +61,43 @@ class Layer:
         return self.outputs * self.size**2
 
 
+_BN_TRAINS = ("all", "bn_only", "bn_output", "bn_shortcut_output")
+_OUTPUT_TRAINS = (
+    "all",
+    "all_but_bn",
+    "output_only",
+    "bn_output",
+    "shortcut_output",
+    "bn_shortcut_output",
+)
+_SHORTCUTS_TRAIN = ("shortcut_only", "shortcut_output", "bn_shortcut_output")
+
+
+def gradient_elements(layer: Layer, mode: str) -> int:
+    """How many elements of the layer have a gradient in this freezing mode.
+
+    Those are the ones that train, but for random_k: there whole weights have one.
+    """
+    if mode == "bias_only":
+        return layer.biases
+    both = layer.weights + layer.biases
+    if layer.kind == "norm":
+        single = {"gamma_only": layer.weights, "beta_only": layer.biases}
+        return both if mode in _BN_TRAINS else single.get(mode, 0)
+    if layer.kind == "linear":
+        return both if mode in _OUTPUT_TRAINS else 0
+    if mode == "random_k":
+        return layer.weights
+    every = mode in ("all", "all_but_bn")
+    return both if every or (layer.shortcut and mode in _SHORTCUTS_TRAIN) else 0
+
+
+def first_trained(layers: tuple[Layer, ...], mode: str) -> int:
+    """Index of the first layer that trains; their number where none does."""
+    trained = (i for i, layer in enumerate(layers) if gradient_elements(layer, mode))
+    return next(trained, len(layers))
+
+
 def layers_of(spec: TrialSpec) -> tuple[Layer, ...]:
     """The spec's network, in the order of its forward pass."""
     return _layers(spec.model, spec.depth, spec.width, classes_of(spec), image_size_of(spec))
@@ -76,11 +115,18 @@ def _layers(model: str, depth: int, width: int, classes: int, size: int) -> tupl
 
 
 def _conv_norm(
-    inputs: int, outputs: int, size: int, kernel: int, *, shortcut: bool = False, bias: bool = False
+    inputs: int,
+    outputs: int,
+    size: int,
+    kernel: int,
+    *,
+    shortcut: bool = False,
+    bias: bool = False,
+    adds: bool = False,
 ) -> Iterator[Layer]:
     """A convolution and its BatchNorm; `size` is the side of their output."""
     yield Layer("conv", inputs, outputs, size, kernel, bias, shortcut)
-    yield Layer("norm", outputs, outputs, size, shortcut=shortcut, relu=not shortcut)
+    yield Layer("norm", outputs, outputs, size, shortcut=shortcut, relu=not shortcut, adds=adds)
 
 
 def _cifar_resnet(depth: int, width: int, classes: int, size: int) -> Iterator[Layer]:
@@ -90,7 +136,7 @@ def _cifar_resnet(depth: int, width: int, classes: int, size: int) -> Iterator[L
         for _ in range((depth - 2) // 6):
             size = size if outputs == channels else _halved(size)
             yield from _conv_norm(channels, outputs, size, 3)
-            yield from _conv_norm(outputs, outputs, size, 3)
+            yield from _conv_norm(outputs, outputs, size, 3, adds=True)
             if outputs != channels:
                 yield from _conv_norm(channels, outputs, size, 1, shortcut=True)
             channels = outputs
@@ -123,11 +169,11 @@ def _imagenet_resnet(depth: int, width: int, classes: int, size: int) -> Iterato
             before, size = size, _halved(size) if stage and not block else size
             if basic:
                 yield from _conv_norm(channels, inner, size, 3)
-                yield from _conv_norm(inner, inner, size, 3)
+                yield from _conv_norm(inner, inner, size, 3, adds=True)
             else:
                 yield from _conv_norm(channels, inner, before, 1)
                 yield from _conv_norm(inner, inner, size, 3)
-                yield from _conv_norm(inner, outputs, size, 1)
+                yield from _conv_norm(inner, outputs, size, 1, adds=True)
             if channels != outputs or before != size:
                 yield from _conv_norm(channels, outputs, size, 1, shortcut=True)
             channels = outputs
@@ -144,7 +190,7 @@ def _bottleneck_resnet(depth: int, width: int, classes: int, size: int) -> Itera
             before, size = size, _halved(size) if group and not block else size
             yield from _conv_norm(channels, inner, before, 1, bias=True)
             yield from _conv_norm(inner, inner, size, 3, bias=True)
-            yield from _conv_norm(inner, outputs, size, 1, bias=True)
+            yield from _conv_norm(inner, outputs, size, 1, bias=True, adds=True)
             if not block:
                 yield Layer("conv", channels, outputs, size, 1, True, True, feeds_norm=False)
             channels = outputs

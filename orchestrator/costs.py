@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from orchestrator.architectures import Layer, layers_of
+from orchestrator.architectures import Layer, first_trained, gradient_elements, layers_of
+from orchestrator.memory import memory_bytes, optimizer_slots
 from trainer.results import Counts
 from trainer.spec import TRAIN_IMAGES, TrialSpec
 
+__all__ = [
+    "checkpoint_bytes",
+    "counts",
+    "flops_per_image",
+    "memory_bytes",
+    "steps_per_epoch",
+    "training_flops",
+    "training_images",
+]
+
 _FP32 = 4
-_BF16 = 2
 
 
 @lru_cache(maxsize=4096)
@@ -19,26 +29,12 @@ def counts(spec: TrialSpec) -> Counts:
     layers = layers_of(spec)
     bn = _parameters(layer for layer in layers if layer.kind == "norm")
     output = _parameters(layer for layer in layers if layer.kind == "linear")
-    shortcuts = [layer for layer in layers if layer.kind == "conv" and layer.shortcut]
-    shortcut = _parameters(shortcuts)
+    trainable = sum(gradient_elements(layer, spec.trainable) for layer in layers)
+    if spec.trainable == "random_k":
+        trainable = _random_k(layers, spec.k)
+    shortcut = _parameters(layer for layer in layers if layer.kind == "conv" and layer.shortcut)
     total = _parameters(layers)
-    trainable = {
-        "all": total,
-        "bn_only": bn,
-        "output_only": output,
-        "bn_output": bn + output,
-        "shortcut_only": shortcut,
-        "shortcut_output": shortcut + output,
-        "bn_shortcut_output": bn + shortcut + output,
-        "all_but_bn": total - bn,
-        "random_k": _random_k(layers, spec.k),
-        "gamma_only": bn // 2,
-        "beta_only": bn // 2,
-        "bias_only": sum(layer.biases for layer in layers),
-        "nothing": 0,
-    }[spec.trainable]
-    weights = sum(layer.weights for layer in shortcuts)  # as in the table: without their biases
-    return Counts(total=total, trainable=trainable, bn=bn, output=output, shortcut=weights)
+    return Counts(total=total, trainable=trainable, bn=bn, output=output, shortcut=shortcut)
 
 
 def _parameters(layers: Iterable[Layer]) -> int:
@@ -74,7 +70,7 @@ def training_flops(spec: TrialSpec) -> float:
     where the weights are frozen and only their inputs' gradients are needed, as none in front of
     the first layer that trains)."""
     layers = layers_of(spec)
-    start = first_trained(spec, layers)
+    start = first_trained(layers, spec.trainable)
     behind = sum(layer.flops for layer in layers[start:])
     every_weight = spec.trainable in ("all", "all_but_bn", "random_k")
     step = flops_per_image(spec) + behind * (2 if every_weight else 1)
@@ -86,63 +82,8 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return -(-images // batch_size)
 
 
-def optimizer_slots(spec: TrialSpec) -> int:
-    """Numbers the optimizer keeps for each trained parameter."""
-    if spec.optimizer == "sgd":
-        return 1 if spec.momentum else 0
-    return 2
-
-
 @lru_cache(maxsize=4096)
 def checkpoint_bytes(spec: TrialSpec) -> int:
     """Size of a checkpoint: what trains, its optimizer state and the running statistics."""
     found = counts(spec)
     return _FP32 * (found.trainable * (1 + optimizer_slots(spec)) + found.bn)
-
-
-@lru_cache(maxsize=4096)
-def memory_bytes(spec: TrialSpec) -> int:
-    """Peak of the tensors alive in a training step: weights, running statistics, gradients,
-    optimizer state, activations of one batch.
-
-    Counted is what autograd keeps for the backward pass (each BatchNorm's input, each ReLU's
-    output, from the first layer that trains), and the working buffers of the layer at the peak.
-    Workspaces of kernels, the device's context and the data set are not counted.
-    """
-    layers, found = layers_of(spec), counts(spec)
-    state = found.total + found.bn + found.trainable * optimizer_slots(spec)
-    cast = _BF16 * (found.total - found.bn) if spec.precision == "bf16" else 0
-    return _FP32 * state + cast + spec.batch_size * _activation_bytes(spec, layers)
-
-
-def _activation_bytes(spec: TrialSpec, layers: tuple[Layer, ...]) -> int:
-    """For one image: the most that is kept and worked on at once."""
-    width = _BF16 if spec.precision == "bf16" else _FP32
-    start = first_trained(spec, layers)
-    kept = 0
-    peak = 0
-    for index, layer in enumerate(layers):
-        kept += _kept_elements(layer) if index >= start else 0
-        peak = max(peak, kept + 2 * layer.map_elements)
-    image = _FP32 * 3 * layers[0].size ** 2
-    return image + width * peak
-
-
-def _kept_elements(layer: Layer) -> int:
-    if layer.kind == "conv":
-        return layer.map_elements if layer.feeds_norm else 0
-    if layer.kind == "norm":
-        return layer.map_elements if layer.relu else 0
-    return layer.map_elements
-
-
-def first_trained(spec: TrialSpec, layers: tuple[Layer, ...]) -> int:
-    """Index of the first layer that trains, from which the backward pass needs activations."""
-    mode = spec.trainable
-    if mode == "nothing":
-        return len(layers)
-    if mode == "output_only":
-        return len(layers) - 1
-    if mode in ("shortcut_only", "shortcut_output"):
-        return next((i for i, layer in enumerate(layers) if layer.shortcut), len(layers) - 1)
-    return 0
