@@ -32,7 +32,8 @@ def counts(spec: TrialSpec) -> Counts:
     trainable = sum(gradient_elements(layer, spec.trainable) for layer in layers)
     if spec.trainable == "random_k":
         trainable = _random_k(layers, spec.k)
-    shortcut = _parameters(layer for layer in layers if layer.kind == "conv" and layer.shortcut)
+    shortcuts = [layer for layer in layers if layer.kind == "conv" and layer.shortcut]
+    shortcut = sum(layer.weights for layer in shortcuts)  # as in the table: without biases
     total = _parameters(layers)
     return Counts(total=total, trainable=trainable, bn=bn, output=output, shortcut=shortcut)
 
