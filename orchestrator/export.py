@@ -14,10 +14,11 @@ from orchestrator.errors import UserError
 from orchestrator.store import Store
 
 
-def export(store: Store, trial_id: str, file: Path) -> str:
+def export(store: Store, trial_id: str, file: Path, pretrained: Path | None = None) -> str:
     """Write the network of a finished trial to `file`; returns a line that says what was written.
 
-    Raises UserError where the trial has not finished or the trainer cannot rebuild its network.
+    `pretrained` is the weights file of a trial that began with one. Raises UserError where the
+    trial has not finished or the trainer cannot rebuild its network.
     """
     status = store.state(trial_id)
     if status.state != "finished":
@@ -29,6 +30,8 @@ def export(store: Store, trial_id: str, file: Path) -> str:
         raise UserError(f"{file}: there is no folder {file.parent}")
     folder = store.attempt_folder(trial_id, status.attempt)
     command = [sys.executable, "-m", "trainer.export", str(folder), str(file)]
+    if pretrained:
+        command += ["--pretrained", str(pretrained.absolute())]
     package = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     done = subprocess.run(

@@ -26,15 +26,16 @@ from trainer.results import ARTIFACTS, FINAL_TENSORS, RESULT, Result, write_atom
 MISTAKE = 2
 
 
-def export(folder: Path, file: Path) -> dict[str, Tensor]:
+def export(folder: Path, file: Path, pretrained: Path | None = None) -> dict[str, Tensor]:
     """Write the network of the finished attempt in `folder` to `file`; returns the state dict.
 
-    Raises DataError where the trial is not finished, its files are damaged, or the frozen weights
-    do not come out of the seed again.
+    `pretrained` is the weights file of a trial that began with one. Raises DataError where the
+    trial is not finished, its files are damaged, or its frozen weights cannot be built again.
     """
     result = _result(folder)
     final = _load(folder / ARTIFACTS / FINAL_TENSORS)
-    learner = Learner(result.spec, torch.device("cpu"), "stock", _initial(result, folder))
+    weights = _initial(result, folder, pretrained)
+    learner = Learner(result.spec, torch.device("cpu"), "stock", weights, pretrained)
     targets = dict(learner.model.named_parameters()) | dict(learner.model.named_buffers())
     if unknown := sorted(final.keys() - targets.keys()):
         raise DataError(f"{folder}: {FINAL_TENSORS} has {unknown[0]}, which this network lacks")
@@ -53,9 +54,9 @@ def export(folder: Path, file: Path) -> dict[str, Tensor]:
     return state
 
 
-def _initial(result: Result, folder: Path) -> initial.Weights | None:
+def _initial(result: Result, folder: Path, pretrained: Path | None) -> initial.Weights | None:
     try:
-        return initial.source(result.spec, result.digests["initial"], folder)
+        return initial.source(result.spec, result.digests["initial"], folder, pretrained)
     except ValueError as error:
         raise DataError(f"{folder}: {error}") from error
 
@@ -95,9 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="a finished attempt's folder")
     parser.add_argument("file", metavar="FILE", type=Path, help="where to write the state dict")
+    parser.add_argument("--pretrained", metavar="FILE", type=Path, help="what the trial began with")
     given = parser.parse_args(arguments)
     try:
-        state = export(given.folder, given.file)
+        state = export(given.folder, given.file, given.pretrained)
     except (TrainerError, OSError) as error:
         print(error, file=sys.stderr)
         return MISTAKE

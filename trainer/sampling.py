@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from trainer.data import EVALUATION_BATCH as BATCH
 from trainer.data import Batch, Data, Evaluation
 from trainer.numerics import autocast
+from trainer.packing import LARGEST
 from trainer.spec import TrialSpec
 
 SHARE_OF_TRAINING = 0.04
@@ -49,11 +50,13 @@ def budget(spec: TrialSpec, data: Data) -> int:
     """Forward passes of single images that cost at most 4 % of the training.
 
     Counted, not timed, so that a trial's probes do not depend on the machine's load. A trained
-    image costs two forward passes at least where a backward pass goes through the network.
+    image costs at least two forward passes where a backward pass goes through the network.
+    Trials of `output_only` may share their forward in a pack, so each has a member's share.
     """
     passes = 1 if spec.trainable in ("output_only", "nothing") else 2
     per_epoch = passes * data.train.count + data.test.count
-    return int(SHARE_OF_TRAINING * spec.epochs * per_epoch)
+    members = LARGEST if spec.trainable == "output_only" else 1
+    return int(SHARE_OF_TRAINING * spec.epochs * per_epoch / members)
 
 
 def _spaced(split: Evaluation, stride: int) -> list[Batch]:

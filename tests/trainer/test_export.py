@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer import models, results
+from trainer import results
 from trainer.errors import DataError
 from trainer.export import export, main
 from trainer.learner import Learner
@@ -80,14 +80,22 @@ def test_counters_of_batches_are_put_back_and_tensors_are_contiguous(tmp_path):
     assert all(tensor.is_contiguous() for tensor in state.values())
 
 
-def test_an_export_is_a_start_for_another_sweep(tmp_path):
-    result = trained(tmp_path, depth=8, trainable="bn_only")
-    file = tmp_path / "model.pt"
-    state = export(tmp_path, file)
-    model = models.build(result.spec.changed(seed=1))
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    models.load_pretrained(model, file, digest)
-    assert torch.equal(model.get_parameter("conv1.weight"), state["conv1.weight"])
+def test_an_export_is_the_start_of_another_trial_which_can_be_exported_too(tmp_path):
+    trained(tmp_path / "1", depth=8, trainable="bn_only")
+    file = tmp_path / "start.pt"
+    start = export(tmp_path / "1", file)
+    fields = {
+        "weights": "pretrained",
+        "weights_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+    }
+    spec = TrialSpec.model_validate({**SMALL, **fields, "depth": 8, "trainable": "output_only"})
+    options = Options(data=tmp_path, device="cpu", probes=(), pretrained=file)
+    train(spec, tmp_path / "2", options=options)
+    state = export(tmp_path / "2", tmp_path / "model.pt", pretrained=file)
+    assert torch.equal(state["conv1.weight"], start["conv1.weight"])
+    assert not torch.equal(state["fc.weight"], start["fc.weight"])
+    with pytest.raises(DataError):
+        export(tmp_path / "2", tmp_path / "again.pt")
 
 
 def test_an_unfinished_folder_is_a_mistake_with_a_line(tmp_path, capsys):

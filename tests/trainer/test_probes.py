@@ -9,6 +9,7 @@ from PIL import Image
 from trainer import checkpoint, fused, models, probes, results, train
 from trainer.data import Data
 from trainer.journal import read
+from trainer.packing import LARGEST
 from trainer.sampling import FEWEST_IMAGES, ProbeImages, budget
 from trainer.spec import TrialSpec
 
@@ -218,6 +219,12 @@ def test_short_trials_measure_on_fewer_images_evenly_spaced_and_say_so(model, tm
     chosen = ProbeImages(SPEC, given, CPU, passes=12)
     kept = torch.cat([images for images, _ in chosen.batches()])
     assert torch.equal(kept, given.test.images[::stride])
+
+
+def test_trials_that_may_share_a_forward_have_a_member_s_share_of_it():
+    given = data(count=400, train_count=5000)
+    alone = budget(SPEC.changed(trainable="nothing", epochs=100), given)
+    assert budget(SPEC.changed(trainable="output_only", epochs=100), given) == alone // LARGEST
 
 
 def test_long_trials_measure_on_every_test_image(model):
