@@ -38,8 +38,8 @@ check: lint types imports test
 docker: setup
 	$(PYTHON) -m pytest tests/docker
 
-bench: setup
-	$(PYTHON) -m pytest tests/bench -s
+bench: setup  ## each case beside its baseline; BENCH="--only packs --rounds 3"
+	$(PYTHON) tests/benchmarks/run.py $(BENCH)
 
 soak: setup
 	$(PYTHON) -m pytest tests/soak -s

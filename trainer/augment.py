@@ -40,9 +40,15 @@ class Normaliser:
         `brightness` [b, 1, 1, 1] is added to the image in 0..1, which is then clipped.
         """
         if brightness is None:
-            return torch.addcmul(self.shift, pixels.float(), self.scale).permute(0, 3, 1, 2)
+            return self._by_rows(pixels.float(), self.scale)
         bright = (pixels.float() / 255 + brightness).clamp_(0, 1)
-        return torch.addcmul(self.shift, bright, self.scale * 255).permute(0, 3, 1, 2)
+        return self._by_rows(bright, self.scale * 255)
+
+    def _by_rows(self, images: Tensor, scale: Tensor) -> Tensor:
+        """images · scale + shift, over whole rows: an inner loop of 3 channels is 20x slower."""
+        side = images.shape[2]
+        rows = torch.addcmul(self.shift.repeat(side), images.flatten(2), scale.repeat(side))
+        return rows.view(images.shape).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,8 @@ class Plan:
     """An epoch's training batches, by position in the epoch; tensors on the device.
 
     `images` [n] int64: which image · `corners` [n] int64: pixel index of the crop's first pixel in
-    the padded set · `flips` [n, 1, 1, 1] bool or None · `brightness` [n, 1, 1, 1] float or None.
+    the padded set · `flips` [n, 1, 1, 1] uint8 (255 or 0) or None · `brightness` [n, 1, 1, 1] float
+    or None.
     """
 
     images: Tensor
@@ -85,7 +92,7 @@ class Resident:
         mirrored = torch.randint(2, (count, 1, 1, 1), generator=draw).bool()  # shift each other
         levels = 2 * torch.rand(count, 1, 1, 1, generator=draw) - 1
         corners = order * self.padded_side**2 + offsets[:, 0] * self.padded_side + offsets[:, 1]
-        flips = mirrored.to(device) if spec.flip else None
+        flips = (255 * mirrored.byte()).to(device) if spec.flip else None
         brightness = (levels * spec.brightness).to(device) if spec.brightness else None
         return Plan(order.to(device), corners.to(device), flips, brightness)
 
@@ -93,7 +100,8 @@ class Resident:
         """Positions first..last of an epoch: images [b, 3, side, side] fp32, labels [b]."""
         crops = self.crop(plan.corners[first:last])
         if plan.flips is not None:
-            crops = torch.where(plan.flips[first:last], crops.flip(2), crops)
+            # A select by bits: torch.where takes three times as long to spread a flag.
+            crops = crops ^ ((crops ^ crops.flip(2)) & plan.flips[first:last])
         brightness = None if plan.brightness is None else plan.brightness[first:last]
         labels = self.labels.index_select(0, plan.images[first:last])
         return self.normalise(crops, brightness), labels

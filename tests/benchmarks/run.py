@@ -1,0 +1,77 @@
+"""`make bench`: run the benchmark cases and print a table; `--json` keeps the numbers.
+
+Not a test: nothing here is asserted about time. The ratios are what to trust; see measuring.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cases
+import measuring
+from measuring import Case
+
+DATA = Path(os.environ.get("BNSWEEP_DATA") or "data")
+
+
+def main() -> None:
+    given = _arguments()
+    chosen = _cases(given)
+    found: list[Case] = []
+    content = {"machine": measuring.machine(), "rounds": given.rounds, "cases": []}
+    for name in given.only or chosen:
+        for case in chosen[name]():
+            print(case.table(), flush=True)
+            found.append(case)
+            if given.json:
+                content["cases"] = [case.as_json() for case in found]
+                given.json.write_text(json.dumps(content, indent=1))
+    print(json.dumps(content["machine"], indent=1))
+
+
+def _cases(given: argparse.Namespace) -> dict[str, Callable[[], Iterator[Case]]]:
+    data, rounds = given.data.absolute(), given.rounds
+    return {
+        "data": lambda: cases.data_path(data, rounds),
+        "checkpoints": lambda: cases.checkpoints(rounds),
+        "parts": lambda: cases.parts(data, rounds),
+        "training": lambda: cases.cpu_training(data, rounds, given.steps, given.depth),
+        "packs": lambda: cases.packs(data, rounds),
+        "overhead": lambda: _overhead(given),
+        "forwarder": lambda: _forwarder(given),
+    }
+
+
+def _overhead(given: argparse.Namespace) -> Iterator[Case]:
+    import overhead
+
+    yield from overhead.cases(given.rounds, given.trials)
+
+
+def _forwarder(given: argparse.Namespace) -> Iterator[Case]:
+    import forwarding  # imports mlflow, a second that other cases spare
+
+    yield from forwarding.cases(given.rounds, given.runs, given.epochs)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="benchmarks, each case beside its baseline")
+    names = ("data", "checkpoints", "parts", "training", "packs", "overhead", "forwarder")
+    parser.add_argument("--only", nargs="+", choices=names, help="these cases (default: all)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--data", type=Path, default=DATA, help="where CIFAR-10 is")
+    parser.add_argument("--json", type=Path, help="write the numbers there")
+    parser.add_argument("--steps", type=int, default=20, help="updates in a piece of training")
+    parser.add_argument("--depth", type=int, default=14)
+    parser.add_argument("--trials", type=int, default=200, help="no-op trials")
+    parser.add_argument("--runs", type=int, default=100, help="runs of the forwarder's backlog")
+    parser.add_argument("--epochs", type=int, default=160, help="and their epochs")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
