@@ -72,7 +72,7 @@ def test_a_trial_begun_on_another_machine_goes_on_from_its_copy(
     with pytest.raises(Stopped):
         train(spec, tmp_path / "1", options=replace(options, poll=lambda: next(steps) == 6))
     build = models.build
-    monkeypatch.setattr(models, "build", lambda spec: build(spec.changed(seed=99)))
+    monkeypatch.setattr(models, "build", lambda spec, *rest: build(spec.changed(seed=99), *rest))
     resume = checkpoint.find([tmp_path / "1"], spec)
     result = train(spec, tmp_path / "2", attempt=2, resume=resume, options=options)
     assert result.digests["final"] == whole.digests["final"]
