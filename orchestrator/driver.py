@@ -11,8 +11,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
@@ -118,13 +119,17 @@ def launch(
     order: Order | None = None,
     observer: Observer | None = None,
     tracker: Tracker | Callable[[], Tracker] | None = None,
+    weights: Mapping[str, Path] | None = None,
 ) -> Outcome:
     """Run what is missing or unfinished of `launch`, and return how it ended.
+
+    `weights`: files of pretrained weights by sha256, kept in the store before anything starts.
 
     Raises UnreachableError where the store cannot be written or no worker can start.
     """
     store = Store(settings.store)
     store.open_for_writing()
+    store.keep_weights(weights or {})
     numbered = store.record_launch(launch)
     specs = numbered.specs
     order, observer = order or Order(), observer or Silent()

@@ -104,6 +104,7 @@ def launch(
         order=order,
         observer=observer,
         tracker=lambda: connect(where),
+        weights=spec.files,
     )
 
 

@@ -7,6 +7,7 @@
                       attempts/<n>/    one execution; see trainer/results.py and claims.py
                       result.json      exists = finished
     discarded/<trial_id>-<n>/          results set aside
+    weights/<sha256>.pt                files of pretrained weights that launches named
 
 The state of a trial is derived from its folder at every look; nothing else remembers it.
 """
@@ -21,7 +22,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,21 @@ class Store:
     def launch_log(self, name: str, number: int) -> Path:
         """Where the chatter of Ray and MLflow goes during a launch."""
         return self.sweep_folder(name) / "launches" / f"{number}.log"
+
+    def weights_file(self, sha256: str) -> Path:
+        """Where a file of pretrained weights lies that a launch has kept, by its content."""
+        return self.root / "weights" / f"{_safe(sha256, 'weights')}.pt"
+
+    def keep_weights(self, files: Mapping[str, Path]) -> None:
+        """Copy files of pretrained weights (sha256: path) into the store, each once.
+
+        A resume needs them, and so does every node of a cluster.
+        """
+        for sha256, source in files.items():
+            target = self.weights_file(sha256)
+            if not target.exists():
+                target.parent.mkdir(exist_ok=True)
+                results.write_atomically(target, source.read_bytes())
 
     def open_for_writing(self) -> None:
         """Make the folders, check that they can be written and are of a version known here."""

@@ -125,13 +125,18 @@ def _train(store: Store, job: Job, claimed: list[tuple[TrialSpec, Claim]]) -> No
     from trainer.packs import train_pack
     from trainer.train import Options
 
+    # A pack shares its frozen network, and so its file of pretrained weights.
+    pretrained = _pretrained(store, claimed[0][0])
+
     members = []
     for spec, claim in claimed:
         try:
             members.append((claim, _member(store, job, spec, claim)))
         except Exception as error:  # a checkpoint that cannot be read is this trial's alone
             _record(job, claim, error)
-    options = Options(data=Path(job.data), device=job.device, threads=job.threads)
+    options = Options(
+        data=Path(job.data), device=job.device, threads=job.threads, pretrained=pretrained
+    )
     outcomes = train_pack([member for _, member in members], options)
     for (claim, _), outcome in zip(members, outcomes, strict=True):
         if isinstance(outcome, Exception):
@@ -147,12 +152,16 @@ def _member(store: Store, job: Job, spec: TrialSpec, claim: Claim) -> Member:
 
     earlier = [n for n in store.attempts(spec.trial_id) if n < claim.number]
     folders = [store.attempt_folder(spec.trial_id, n) for n in reversed(earlier)]
-    resume = checkpoint.find(folders, spec)
+    resume = checkpoint.find(folders, spec, _pretrained(store, spec))
     if resume is not None:
         attempt = int(resume.folder.name)
         claims.resumed(claim, ResumedFrom(attempt=attempt, epoch=resume.epoch))
     watch = Watch(store, job, claim)
     return Member(spec, claim.folder, attempt=claim.number, resume=resume, poll=watch)
+
+
+def _pretrained(store: Store, spec: TrialSpec) -> Path | None:
+    return store.weights_file(spec.weights_sha256) if spec.weights == "pretrained" else None
 
 
 def _record(job: Job, claim: Claim, error: Exception) -> None:

@@ -299,3 +299,21 @@ def test_a_pack_that_runs_out_of_memory_is_split(here, monkeypatch):
     outcome = run(here, heads(0.01, 0.02), launcher)
     assert outcome.exit_code == 0
     assert list(map(len, launcher.ran)) == [2, 1, 1]
+
+
+def test_pretrained_weights_are_kept_in_the_store_and_reach_the_trial(here, tmp_path):
+    import hashlib
+
+    import torch
+
+    from trainer import models
+
+    source = tmp_path / "theirs.pt"
+    torch.save(models.build(TINY.changed(seed=9)).state_dict(), source)
+    sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
+    spec = TINY.changed(trainable="bn_only", weights="pretrained", weights_sha256=sha256)
+    outcome = launch(new_launch("tiny", [spec]), here, Counting(), weights={sha256: source})
+    assert outcome.exit_code == 0
+    source.unlink()
+    again = spec.changed(lr=0.02)
+    assert launch(new_launch("tiny", [again]), here, Counting()).exit_code == 0
