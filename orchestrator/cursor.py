@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,9 +75,16 @@ def load(store: Store, sweep: str, trial_id: str, tracker: str | None) -> Cursor
     return Cursor(tracker=tracker or "")
 
 
-def save(store: Store, sweep: str, trial_id: str, cursor: Cursor) -> None:
-    """Write the cursor, durably."""
-    results.write_json(path_of(store, sweep, trial_id), cursor)
+def save(store: Store, sweep: str, trial_id: str, cursor: Cursor, *, durable: bool) -> None:
+    """Write the cursor. Durably where it claims what is about to be sent; a note of what has
+    arrived may be lost with the power: then it is sent again, and stored once."""
+    path = path_of(store, sweep, trial_id)
+    if durable:
+        results.write_json(path, cursor)
+        return
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(cursor.model_dump_json())
+    os.replace(temporary, path)
 
 
 def recheck_path(store: Store, sweep: str, trial_id: str) -> Path:

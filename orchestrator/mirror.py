@@ -199,7 +199,7 @@ class Mirror:
             if len(list(self._runs(trial))) > 1:
                 raise RunGone(f"{trial.spec.trial_id}: has a second run")  # looked up once more
         at.settled = mark
-        self._save(at, trial.spec)
+        self._save(at, trial.spec, durable=False)
 
     # -- the run ---------------------------------------------------------------------------------
 
@@ -319,8 +319,8 @@ class Mirror:
         state = trial.status.state
         return tags_of(self._sweep, self._store.identity, trial.spec, state, trial.failure)
 
-    def _save(self, at: Cursor, spec: TrialSpec) -> None:
-        cursor.save(self._store, self._sweep, spec.trial_id, at)
+    def _save(self, at: Cursor, spec: TrialSpec, *, durable: bool = True) -> None:
+        cursor.save(self._store, self._sweep, spec.trial_id, at, durable=durable)
 
     def _note(self, note: str) -> None:
         _log.warning("%s", note)
