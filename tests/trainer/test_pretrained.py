@@ -1,14 +1,20 @@
 """Pretrained weights: torchvision's and our own files load; what does not fit is said by name."""
 
 import hashlib
+import itertools
+import json
+from dataclasses import replace
 
 import pytest
 import torch
 import torchvision
+from small_trials import numbers, small
 
-from trainer import freezing, models, pretrained
-from trainer.errors import DataError
+from trainer import checkpoint, freezing, models, pretrained
+from trainer.__main__ import main
+from trainer.errors import DataError, Stopped
 from trainer.spec import TrialSpec
+from trainer.train import train
 
 
 def saved(tmp_path, state):
@@ -133,3 +139,28 @@ def test_a_missing_file_is_the_users_to_mend(tmp_path):
 def test_a_pretrained_spec_without_its_file_never_trains_random_weights():
     with pytest.raises(DataError, match="no file given"):
         models.build(TrialSpec(weights="pretrained", weights_sha256="a" * 64))
+
+
+def test_a_trial_on_pretrained_weights_resumes_bit_for_bit_from_the_same_file(tmp_path, options):
+    path, sha256 = saved(tmp_path, own_state())
+    spec = small(trainable="bn_only", weights="pretrained", weights_sha256=sha256)
+    options = replace(options, pretrained=path)
+    whole = train(spec, tmp_path / "whole", options=options)
+    steps = itertools.count()
+    with pytest.raises(Stopped):
+        train(spec, tmp_path / "1", options=replace(options, poll=lambda: next(steps) == 5))
+    resume = checkpoint.find([tmp_path / "1"], spec, path)
+    resumed = train(spec, tmp_path / "2", attempt=2, resume=resume, options=options)
+    assert numbers(resumed) == numbers(whole)
+    assert resumed.exact
+    assert whole.digests["initial"] == freezing.snapshot(started_from(path, sha256, depth=8)).digest
+
+
+def test_the_command_takes_the_file(tmp_path, capsys):
+    path, sha256 = saved(tmp_path, own_state())
+    fields = small(weights="pretrained", weights_sha256=sha256, epochs=0).identity_fields()
+    (tmp_path / "spec.json").write_text(json.dumps(fields))
+    command = [str(tmp_path / "spec.json"), "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert "no file given" in capsys.readouterr().err
+    assert main([*command, "--pretrained", str(path)]) == 0
