@@ -35,6 +35,7 @@ VERBS = {
     "ui": ("mirroring", "Open the MLflow UI over the store, or the configured server."),
     "report": ("reporting", "Draw figures and tables, the paper's numbers beside them."),
     "compare": ("reporting", "Set two sweeps side by side, paired by seed."),
+    "export": ("exporting", "Write a trial's whole network for plain PyTorch."),
     "gc": ("changing", "Find what no sweep needs any more, and remove it on request."),
 }
 """Each verb, the module that has it, and its line in the help."""

@@ -47,11 +47,11 @@ def as_json(swept: Sweep, outcome: Outcome, settings: Settings) -> None:
 
 def result_table(swept: Sweep, outcome: Outcome, store: Store) -> list[object]:
     """Accuracy by configuration, with its notes."""
-    from orchestrator import report  # loads SciPy, which takes a second
+    from orchestrator import tables  # loads SciPy, which takes a second
 
     found = (store.result(s.trial_id) for s in outcome.statuses if s.state == "finished")
     results = [result for result in found if result is not None]
-    return rendered(report.table(swept.trials, results, outcome.statuses))
+    return rendered(tables.accuracy_table(swept.trials, results, outcome.statuses))
 
 
 def rendered(table: Table) -> list[object]:
