@@ -19,7 +19,7 @@ from trainer.spec import TrialSpec
 
 
 def initialise(model: nn.Module, spec: TrialSpec) -> None:
-    """Fill every parameter and buffer of `model`."""
+    """Fill every parameter and buffer of `model`; a module without a rule here is our own bug."""
     draw = seeding.generator(spec.seed, "init")
     with torch.no_grad(), _one_thread():
         for module in model.modules():
@@ -29,6 +29,8 @@ def initialise(model: nn.Module, spec: TrialSpec) -> None:
                     _bias(module.bias, module.weight, spec.init, draw)
             elif isinstance(module, nn.BatchNorm2d):
                 _batchnorm(module, spec.bn_init, draw)
+            else:
+                assert not {*module._parameters, *module._buffers}, type(module)
 
 
 @contextmanager

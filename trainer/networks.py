@@ -242,7 +242,11 @@ class _ReportBlock(nn.Module):
 
 
 class BottleneckResNet(_Network):
-    """The non-author report's network (Sayak Paul): 9n+2 weight layers, all convs with bias."""
+    """The non-author report's network (Sayak Paul): 9n+2 weight layers, all convs with bias.
+
+    Where Keras pads a convolution of stride 2 right and below, torch pads it left and above: the
+    same network of mirrored images.
+    """
 
     def __init__(self, spec: TrialSpec) -> None:
         super().__init__()

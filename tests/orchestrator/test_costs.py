@@ -9,11 +9,14 @@ from typing import get_args
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from orchestrator import costs
 from trainer import freezing, models
-from trainer.spec import Trainable, TrialSpec, image_size_of
+from trainer.networks import BUILDERS
+from trainer.spec import VGG_DEPTHS, Trainable, TrialSpec, image_size_of
 
 REFERENCE = Path(costs.__file__).parent / "reference" / "paper_results.csv"
 COLUMNS = {
@@ -108,3 +111,26 @@ def test_flops_equal_those_that_torch_counts(spec):
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, side, side))
     assert costs.flops_per_image(spec) == counter.get_total_flops()
+
+
+@st.composite
+def networks(draw):
+    model = draw(st.sampled_from(("cifar_resnet", "bottleneck_resnet", "cifar_vgg")))
+    size = draw(st.integers(1, 6))
+    depth = {"cifar_resnet": 6 * size + 2, "bottleneck_resnet": 9 * size + 2}.get(model, 0)
+    classes = {"dataset": "synthetic", "classes": draw(st.integers(2, 200))}
+    return network(
+        model,
+        depth or draw(st.sampled_from(VGG_DEPTHS)),
+        draw(st.integers(1, 5)),
+        trainable=draw(st.sampled_from(("all", "bn_output", "bias_only", "all_but_bn"))),
+        **classes,
+    )
+
+
+@given(networks())
+@settings(deadline=None, max_examples=30)
+def test_counts_of_any_depth_and_width_equal_the_built_networks(spec):
+    with torch.device("meta"):
+        model = BUILDERS[spec.model](spec)
+    assert costs.counts(spec) == models.counts(model, freezing.freeze(model, spec).count(model))

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 import torch
 
-from trainer import freezing, models
+from trainer import freezing, initialise, models
 from trainer.spec import BnInit, Init, TrialSpec
 
 BASE = TrialSpec(depth=14, dataset="cifar10")
@@ -107,6 +107,11 @@ def test_the_number_of_threads_changes_nothing(init):
     finally:
         torch.set_num_threads(before)
     assert len(found) == 1
+
+
+def test_a_module_without_a_rule_is_not_left_full_of_garbage():
+    with pytest.raises(AssertionError, match="GroupNorm"):
+        initialise.initialise(torch.nn.Sequential(torch.nn.GroupNorm(1, 2)), BASE)
 
 
 def test_initialising_leaves_the_global_generator_alone():
