@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Sweep", "launch", "results"]
 
+PROJECT = "bnsweep"
+"""Marks the package as ours: PyPI has others of this name (see doctor)."""
+
 _HOMES = {"Sweep": "library", "launch": "library", "results": "frames"}
 
 

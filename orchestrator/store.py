@@ -100,6 +100,10 @@ class Store:
                 target.parent.mkdir(exist_ok=True)
                 results.write_atomically(target, source.read_bytes())
 
+    def detached_log(self, name: str) -> Path:
+        """What the newest launch in the background says."""
+        return self.sweep_folder(name) / "detached.log"
+
     def open_for_writing(self) -> None:
         """Make the folders, check that they can be written and are of a version known here."""
         try:

@@ -36,6 +36,7 @@ VERBS = {
     "report": ("reporting", "Draw figures and tables, the paper's numbers beside them."),
     "compare": ("reporting", "Set two sweeps side by side, paired by seed."),
     "export": ("exporting", "Write a trial's whole network for plain PyTorch."),
+    "doctor": ("checking", "Check what would stop a launch here."),
     "gc": ("changing", "Find what no sweep needs any more, and remove it on request."),
 }
 """Each verb, the module that has it, and its line in the help."""
@@ -108,7 +109,7 @@ def run(arguments: Sequence[str]) -> int:
     rest = [a for a in arguments if a != "--debug"]
     _debug(len(rest) < len(arguments))
     try:
-        code = _group().main(rest, prog_name="bnsweep", standalone_mode=False)
+        code = _group().main(rest, prog_name="bnsweep", standalone_mode=False, obj=rest)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except BnsweepError as error:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from orchestrator import library, settings
+from orchestrator import detach as background
+from orchestrator import doctor, library, presence, settings
 from orchestrator import plan as planning
 from orchestrator.cli import ending, names, options, progress, screen
 from orchestrator.cli.options import examples
@@ -29,6 +31,9 @@ ASK_HOURS = 1.0
 Inline = Annotated[
     bool, typer.Option("--inline", help="Train in this process, without Ray (for debugging).")
 ]
+Detach = Annotated[
+    bool, typer.Option("-d", "--detach", help="Go on in the background when it has begun.")
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only the table at the end.")]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed/--no-retry-failed", help="Run failed trials again.")
@@ -46,9 +51,11 @@ NoWait = Annotated[
     ),
 )
 def launch(
+    context: typer.Context,
     sweep_file: options.SweepFile,
     overrides: options.Overrides = [],  # noqa: B006  # typer copies it
     inline: Inline = False,
+    detach: Detach = False,
     retry_failed: RetryFailed = True,
     no_wait: NoWait = False,
     max_gpu_hours: MaxGpuHours = None,
@@ -66,7 +73,9 @@ def launch(
         made, max_gpu_hours, None if max_memory is None else round(max_memory * 1e9)
     )
     order = Order(retry_failed=retry_failed, wait=not no_wait)
-    shown = _Shown(as_json=as_json, quiet=quiet, inline=inline)
+    shown = _Shown(
+        as_json=as_json, quiet=quiet, inline=inline, detach=detach, arguments=context.obj
+    )
     return _run(swept, made, settings.load(store, data), order, yes, shown)
 
 
@@ -75,9 +84,11 @@ def launch(
     epilog=examples("bnsweep resume quickstart", "bnsweep resume quickstart --trial 6dcfdff9"),
 )
 def resume(
+    context: typer.Context,
     name: options.SweepName,
     trials: options.TrialIds = [],  # noqa: B006  # typer copies it
     inline: Inline = False,
+    detach: Detach = False,
     no_wait: NoWait = False,
     yes: options.Yes = False,
     quiet: Quiet = False,
@@ -95,7 +106,9 @@ def resume(
     wanted = tuple(names.trial_id(opened, typed) for typed in trials)
     _check_in(stored, wanted)
     swept = Sweep.stored(stored)
-    shown = _Shown(as_json=as_json, quiet=quiet, inline=inline)
+    shown = _Shown(
+        as_json=as_json, quiet=quiet, inline=inline, detach=detach, arguments=context.obj
+    )
     return _run(swept, swept.plan(store), where, Order(wanted, wait=not no_wait), yes, shown)
 
 
@@ -106,6 +119,9 @@ class _Shown:
     as_json: bool
     quiet: bool
     inline: bool
+    detach: bool
+    arguments: Sequence[str]
+    """The command line as it was given."""
 
 
 def _check_in(launch: Launch, wanted: Sequence[str]) -> None:
@@ -113,6 +129,30 @@ def _check_in(launch: Launch, wanted: Sequence[str]) -> None:
     strange = [trial_id for trial_id in wanted if trial_id not in known]
     if strange:
         raise UserError(*(f"trial {t}: is not one of sweep {launch.sweep}" for t in strange))
+
+
+def _check_machine(made: Plan, where: Settings) -> None:
+    """Refuse what would fail each trial. On a cluster each node is asked by the launch itself."""
+    if found := doctor.foreign_packages():
+        raise UserError(*found)
+    if not os.environ.get("RAY_ADDRESS") and (found := presence.problems(made.to_run, where.data)):
+        raise UserError(*found)
+
+
+def _go_on_in_the_background(swept: Sweep, where: Settings, shown: _Shown) -> int:
+    store = Store(where.store)
+    before = max(store.launch_numbers(swept.name), default=0)
+    log = store.detached_log(swept.name)
+    process = background.start(shown.arguments, log)
+    launch = background.wait_for_launch(process, store, swept.name, before, log)
+    if shown.as_json:
+        screen.show_json({"sweep": swept.name, "launch": launch.number, "pid": process.pid})
+        return 0
+    screen.show(f"launch {launch.number} of {swept.name} runs in the background, pid {process.pid}")
+    screen.say(f"watch it:       bnsweep status {swept.name} -w")
+    screen.say(f"stop it:        bnsweep stop {swept.name}")
+    screen.say(f"what it says:   {log}")
+    return 0
 
 
 def _confirm(made: Plan, yes: bool) -> None:
@@ -130,7 +170,11 @@ def _run(swept: Sweep, made: Plan, where: Settings, order: Order, yes: bool, sho
     if not (shown.as_json or shown.quiet):
         for line in summary(made):
             screen.say(line)
-    _confirm(made, yes)
+    if not background.is_child():  # there all was checked before
+        _check_machine(made, where)
+        _confirm(made, yes)
+        if shown.detach:
+            return _go_on_in_the_background(swept, where, shown)
     with progress.following(
         Store(where.store), as_json=shown.as_json, quiet=shown.quiet, chatter=shown.inline
     ) as follower:

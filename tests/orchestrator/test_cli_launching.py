@@ -1,6 +1,7 @@
 """launch, resume and stop from the command line, with real trials of the smallest network."""
 
 import json
+import os
 
 import pytest
 
@@ -140,3 +141,34 @@ def test_a_plan_beyond_its_limit_is_not_launched(launch, tmp_path):
     assert said.code == 2
     assert "--max-memory" in said.err
     assert not (tmp_path / "runs" / "sweeps").exists()
+
+
+def test_missing_data_is_one_line_before_anything_starts(bnsweep, tmp_path, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # as without a network
+    said = bnsweep("launch", "sweeps/cifar10-small.yaml", "--data", tmp_path / "data", "-q", "-y")
+    assert said.code == 2
+    (line,) = said.err.splitlines()
+    assert "unpack cifar-10-python.tar.gz" in line
+    assert str(tmp_path / "data") in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_detached_launch_outlives_its_caller_and_can_be_watched(tiny, bnsweep, tmp_path):
+    store = Store(tmp_path / "runs")
+    said = bnsweep("launch", tiny, "--inline", "--set", "epochs=1", "--detach", "--json")
+    begun = json.loads(said.out)
+    assert (said.code, begun["launch"]) == (0, 1)
+    assert os.getsid(begun["pid"]) == begun["pid"]
+    os.waitpid(begun["pid"], 0)
+    assert [store.state(spec).state for spec in store.newest_launch("tiny").specs] == [
+        "finished",
+        "finished",
+    ]
+    assert '"event": "ended"' in store.detached_log("tiny").read_text()
+
+
+def test_a_detached_launch_that_cannot_begin_says_why(tiny, bnsweep, tmp_path):
+    (tmp_path / "runs" / "sweeps").write_text("a file where a folder should be")
+    said = bnsweep("launch", tiny, "--inline", "--detach")
+    assert said.code == 3
+    assert "Traceback" not in said.err

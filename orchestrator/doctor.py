@@ -1,0 +1,193 @@
+"""What would stop a launch here: each check in a line, with what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import orchestrator
+import trainer
+from orchestrator import costs, presence
+from orchestrator.errors import BnsweepError, UnreachableError
+from orchestrator.settings import Settings
+from orchestrator.store import Store
+from orchestrator.tracking import Tracker
+from trainer.spec import TrialSpec
+
+PACKAGES = ("torch", "torchvision", "ray", "mlflow")
+LITTLE_DISK_BYTES = 500_000_000
+_TRACKER_S = 10.0
+_STARTS_S = 120.0
+
+_TORCH_PROGRAM = """
+import json, torch
+from trainer import kernel
+gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+print(json.dumps({"gpus": gpus, "kernel": kernel.problem()}))
+"""
+_RAY_PROGRAM = """
+import logging, os, ray
+ray.init(address="local", include_dashboard=False, object_store_memory=80 * 1024 * 1024,
+         logging_level=logging.ERROR, _temp_dir=os.environ.get("BNSWEEP_RAY_TEMP") or None)
+assert ray.get(ray.remote(lambda: 1).remote()) == 1
+ray.shutdown()
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+    """What was found, and what to do where it is not fine."""
+    exit_code: int = 0
+    """What a launch would end with because of this; 0 where it would go on."""
+
+
+def examine(
+    where: Settings, specs: Sequence[TrialSpec], connect: Callable[[], Tracker]
+) -> Iterator[Check]:
+    """All checks, each as soon as it is done. `specs`: the trials that a launch would run."""
+    yield _python()
+    yield _names()
+    yield _torch()
+    yield _ray()
+    yield _store(where)
+    yield _disk(where, specs)
+    yield _data(where, specs)
+    yield _tracker(where, connect)
+
+
+def exit_code(checks: Iterable[Check]) -> int:
+    """What a launch would end with: 3 something is not reached, 2 a mistake, 0 it would run."""
+    return max((check.exit_code for check in checks), default=0)
+
+
+def foreign_packages() -> list[str]:
+    """Our two packages that another package of the same name was installed over."""
+    return [
+        f"package {module.__name__} at {Path(str(module.__file__)).parent} is not bnsweep's: "
+        "another of that name was installed over it; install bnsweep into a fresh environment"
+        for module in (orchestrator, trainer)
+        if getattr(module, "PROJECT", "") != "bnsweep"
+    ]
+
+
+def _python() -> Check:
+    versions, missing = [f"Python {platform.python_version()}"], []
+    for name in PACKAGES:
+        try:
+            versions.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return Check("versions", False, f"missing: {', '.join(missing)}; pip install bnsweep", 2)
+    return Check("versions", True, ", ".join(versions))
+
+
+def _names() -> Check:
+    found = foreign_packages()
+    return Check("packages", not found, "; ".join(found) or "ours", 2 if found else 0)
+
+
+def _torch() -> Check:
+    done = _python_program(_TORCH_PROGRAM)
+    if done.returncode != 0:
+        return Check("torch", False, f"cannot be loaded: {_last_line(done.stderr)}", 2)
+    found = json.loads(done.stdout.splitlines()[-1])
+    device = ", ".join(found["gpus"]) or "no GPU that torch can use: trials run on the CPU"
+    if found["kernel"]:
+        return Check("torch", False, f"{device}; slower without its kernel: {found['kernel']}")
+    return Check("torch", True, device)
+
+
+def _ray() -> Check:
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        return Check("ray", True, f"RAY_ADDRESS={address}: a launch connects to it")
+    done = _python_program(_RAY_PROGRAM)
+    if done.returncode != 0:
+        return Check("ray", False, f"cannot be started here: {_last_line(done.stderr)}", 3)
+    return Check("ray", True, "starts here and runs a task")
+
+
+def _store(where: Settings) -> Check:
+    store = Store(where.store)
+    try:
+        if where.store.exists():
+            store.now()
+            store.check_version()
+            return Check("store", True, f"{where.store}: can be written")
+    except OSError as error:
+        return Check("store", False, f"{where.store}: cannot be written ({error.strerror})", 3)
+    except BnsweepError as error:
+        return Check("store", False, str(error), error.exit_code)
+    parent = _existing(where.store)
+    if os.access(parent, os.W_OK):
+        return Check("store", True, f"{where.store}: a launch makes it")
+    return Check("store", False, f"{where.store}: {parent} cannot be written; try --store", 3)
+
+
+def _disk(where: Settings, specs: Sequence[TrialSpec]) -> Check:
+    free = shutil.disk_usage(_existing(where.store)).free
+    need = sum(costs.checkpoint_bytes(spec) for spec in specs)
+    detail = f"{free / 1e9:.1f} GB free for the store, {need / 1e9:.2f} GB wanted"
+    if free < need + LITTLE_DISK_BYTES:
+        return Check("disk", False, f"{detail}; try bnsweep gc, or another --store", 3)
+    return Check("disk", True, detail)
+
+
+def _data(where: Settings, specs: Sequence[TrialSpec]) -> Check:
+    looked_for = presence.wanted(specs)
+    if not looked_for:
+        return Check("data", True, "nothing to look for (digits and synthetic are always there)")
+    found = presence.problems(looked_for, where.data)
+    names = ", ".join(sorted({spec.dataset for spec in looked_for}))
+    detail = "; ".join(found) or f"{names} in {where.data}"
+    return Check("data", not found, detail, 2 if found else 0)
+
+
+def _tracker(where: Settings, connect: Callable[[], Tracker]) -> Check:
+    """A tracker that is away stops nothing: the launch says so, and `sync` sends it later."""
+    try:
+        connect().check(_TRACKER_S)
+    except UnreachableError as error:
+        return Check("tracker", False, f"{error}; a launch trains anyway, sync sends it later")
+    except BnsweepError as error:
+        return Check("tracker", False, str(error))
+    own = f"the store's own ({where.store / 'mlflow.db'})"
+    return Check("tracker", True, own if where.embedded_tracker else "the server answers")
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _python_program(program: str) -> subprocess.CompletedProcess[str]:
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    try:
+        return subprocess.run(
+            [sys.executable, "-P", "-c", program],
+            capture_output=True,
+            text=True,
+            timeout=_STARTS_S,
+            env={**quiet, **os.environ},
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess([], 1, "", f"no answer within {_STARTS_S:.0f} s")
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it said nothing"])[-1][:300]

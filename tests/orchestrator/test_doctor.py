@@ -1,0 +1,100 @@
+"""doctor: each check finds what it looks for, and the exit code is a launch's."""
+
+import json
+import sys
+import types
+
+import pytest
+
+from orchestrator import doctor, presence, settings
+from orchestrator.errors import UnreachableError
+from orchestrator.tracking import MemoryTracker
+from trainer.spec import TrialSpec
+
+CIFAR = TrialSpec(dataset="cifar10", depth=8)
+
+
+@pytest.fixture
+def where(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return settings.load(tmp_path / "runs", tmp_path / "data")
+
+
+def test_a_machine_that_is_fine_passes_every_check(where, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    checks = list(doctor.examine(where, [TrialSpec(dataset="digits")], MemoryTracker))
+    assert [c.name for c in checks if not c.ok and c.exit_code] == []
+    assert doctor.exit_code(checks) == 0
+    assert not where.store.exists()
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr(doctor, "PACKAGES", ("torch", "no-such-package"))
+    check = doctor._python()
+    assert (check.ok, check.exit_code) == (False, 2)
+    assert "missing: no-such-package" in check.detail
+
+
+def test_a_foreign_package_of_our_name_is_found(monkeypatch):
+    foreign = types.ModuleType("trainer")
+    foreign.__file__ = "/somewhere/trainer/__init__.py"
+    monkeypatch.setattr(doctor, "trainer", foreign)
+    (line,) = doctor.foreign_packages()
+    assert line.startswith("package trainer at /somewhere/trainer is not bnsweep's")
+    assert "fresh environment" in line
+
+
+def test_a_store_that_cannot_be_written_stops_a_launch_with_3(where):
+    where.store.parent.joinpath("runs").write_text("a file, not a folder")
+    check = doctor._store(where)
+    assert (check.ok, check.exit_code) == (False, 3)
+
+
+def test_a_disk_that_is_too_small_says_how_much_is_wanted(where, monkeypatch):
+    monkeypatch.setattr(doctor, "LITTLE_DISK_BYTES", 10**18)
+    check = doctor._disk(where, [CIFAR])
+    assert (check.ok, check.exit_code) == (False, 3)
+    assert "bnsweep gc" in check.detail
+
+
+def test_missing_data_is_a_mistake_that_says_where_to_put_it(where, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # as without a network
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    check = doctor._data(where, [CIFAR, CIFAR.changed(seed=1)])
+    assert (check.ok, check.exit_code) == (False, 2)
+    assert str(where.data / "cifar-10-batches-py") in check.detail
+    assert "unpack cifar-10-python.tar.gz" in check.detail
+
+
+def test_data_sets_that_are_always_there_are_not_looked_for():
+    assert presence.wanted([TrialSpec(dataset="digits"), TrialSpec(dataset="synthetic")]) == []
+    assert presence.wanted([CIFAR, CIFAR.changed(seed=1)]) == [CIFAR]
+
+
+def test_a_trainer_that_cannot_load_data_says_why_in_a_line(where, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert presence.problems([CIFAR], where.data) == [
+        "the trainer cannot load data here: no output"
+    ]
+
+
+def test_a_tracker_that_is_away_stops_nothing(where):
+    class Away(MemoryTracker):
+        def check(self, timeout_s):
+            raise UnreachableError("http://tracker: no answer")
+
+    check = doctor._tracker(where, Away)
+    assert (check.ok, check.exit_code) == (False, 0)
+    assert "sync sends it later" in check.detail
+
+
+def test_the_verb_prints_a_line_for_each_check_and_exits_as_a_launch_would(
+    bnsweep, monkeypatch, tmp_path
+):
+    bad = doctor.Check("ray", False, "cannot be started", 3)
+    monkeypatch.setattr(doctor, "examine", lambda *_: iter([doctor.Check("torch", True, "x"), bad]))
+    said = bnsweep("doctor")
+    assert said.code == 3
+    assert said.out == "ok   torch    x\nSTOP ray      cannot be started\n"
+    found = json.loads(bnsweep("doctor", "--json").out)
+    assert (found["ok"], found["exit_code"], len(found["checks"])) == (False, 3, 2)
