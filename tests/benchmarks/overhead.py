@@ -98,7 +98,7 @@ def bare(trials: int, folder: Path) -> float:
 
 
 def ours(trials: int, folder: Path) -> float:
-    from orchestrator import launch, settings, tracking_mlflow
+    from orchestrator import driver, settings, tracking_mlflow
     from orchestrator.launch_ray import RayLauncher
     from orchestrator.resources import Resources
 
@@ -106,8 +106,8 @@ def ours(trials: int, folder: Path) -> float:
     planned = specs(trials)
     start = time.perf_counter()
     log = folder / "launch.txt"
-    outcome = launch.launch(
-        launch.new_launch("noop", planned),
+    outcome = driver.launch(
+        driver.new_launch("noop", planned),
         here,
         RayLauncher(Resources(), 0, log),
         tracker=lambda: tracking_mlflow.connect(here),
