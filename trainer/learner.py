@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer import freezing, fused, initial, models, optim
+from trainer import freezing, fused, graphs, initial, models, optim
 from trainer.flat import Flat
 from trainer.initial import Weights
 from trainer.numerics import autocast
-from trainer.spec import TrialSpec
+from trainer.spec import TrialSpec, classes_of, image_size_of
 
 
 class Learner:
@@ -47,6 +47,7 @@ class Learner:
             fused.enable(self.model)
         self.flat = Flat(self.model, self.trained.names, self.trained.indices)
         self.optimizer = optim.build(spec, self.flat.values)
+        self.graph: graphs.Graph | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [b, 3, side, side] to logits [b, classes], fp32 in any precision."""
@@ -73,20 +74,47 @@ class Learner:
 
         Where nothing trains there is no backward, but BatchNorm's running statistics still move.
         """
-        return self.learn(lambda: self.forward(images), labels, rate, number)
+        graph = self.graph if self.graph and self.graph.fits(images) else self.differentiate
+        loss, hits, gradient = graph(images, labels)
+        self._update(gradient, rate, number)
+        return loss, hits
 
-    def learn(
-        self, logits_of: Callable[[], Tensor], labels: Tensor, rate: float, number: int
+    def step_output(
+        self, features: Tensor, labels: Tensor, rate: float, number: int
     ) -> tuple[Tensor, Tensor]:
-        """`step`, on the logits that `logits_of` computes."""
-        with torch.set_grad_enabled(bool(self.trained.names)):
+        """`step`, on features that the frozen network below the output layer gave."""
+        loss, hits, gradient = self._differentiate(lambda: self.output(features), labels)
+        self._update(gradient, rate, number)
+        return loss, hits
+
+    def differentiate(self, images: Tensor, labels: Tensor) -> graphs.Outputs:
+        """The step without its update: mean loss, hits, and the gradient of the trained values."""
+        return self._differentiate(lambda: self.forward(images), labels)
+
+    def _differentiate(self, logits_of: Callable[[], Tensor], labels: Tensor) -> graphs.Outputs:
+        trains = bool(self.trained.names)
+        with torch.set_grad_enabled(trains):
             logits = logits_of()
             loss = F.cross_entropy(logits, labels)
+        gradient = self.flat.gradient(loss) if trains else self.flat.values
+        return loss.detach(), (logits.detach().argmax(1) == labels).sum(), gradient
+
+    def _update(self, gradient: Tensor, rate: float, number: int) -> None:
         if self.trained.names:
             with torch.no_grad():
-                self.optimizer.update(self.flat.values, self.flat.gradient(loss), rate, number)
+                self.optimizer.update(self.flat.values, gradient, rate, number)
                 self.flat.publish()
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+    def record_graph(self, capture: graphs.Capture | None = None) -> bool:
+        """Let full batches be replayed as one CUDA graph; False where that cannot be done."""
+        side, size = image_size_of(self.spec), self.spec.batch_size
+        images = torch.randn(size, side, side, 3, device=self.device).permute(0, 3, 1, 2)
+        labels = torch.arange(size, device=self.device) % classes_of(self.spec)
+        self.model.train()
+        self.graph = graphs.record(
+            self.differentiate, images, labels, self.flat.statistics, capture
+        )
+        return self.graph is not None
 
     def final_digest(self) -> str:
         """sha256 over all that training can change: every parameter and running statistic."""

@@ -38,7 +38,12 @@ def choose_device(name: str) -> torch.device:
 
 
 def describe(
-    spec: TrialSpec, device: torch.device, threads: int, kernels: str = "stock", packed: int = 1
+    spec: TrialSpec,
+    device: torch.device,
+    threads: int,
+    kernels: str = "stock",
+    graph: bool = False,
+    packed: int = 1,
 ) -> dict[str, Any]:
     """What besides the spec decides the bits. Two trials with equal records give equal numbers.
 
@@ -53,6 +58,7 @@ def describe(
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "precision": "autocast bfloat16" if spec.precision == "bf16" else "float32 without tf32",
         "kernels": kernels,
+        "graph": graph,
         "packed": packed,
         "deterministic": spec.deterministic,
     }

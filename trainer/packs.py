@@ -79,7 +79,8 @@ class _Pack:
     """Trials in progress that share a frozen network, and how each has ended."""
 
     def __init__(self, members: dict[int, Member], options: Options) -> None:
-        self.members, self.options = members, options
+        # A graph holds a whole step, of which members do only the last part themselves.
+        self.members, self.options = members, replace(options, graphs=False)
         self.device = numerics.choose_device(options.device)
         self.trials: dict[int, Trial] = {}
         self.outcomes: dict[int, Result | Exception] = {}
@@ -211,9 +212,8 @@ class _Pack:
 
 
 def _step(trial: Trial, features: Tensor, labels: Tensor) -> None:
-    learner = trial.learner
     rate = trial.lr(trial.step)
-    trial.note(*learner.learn(lambda: learner.output(features), labels, rate, trial.step))
+    trial.note(*trial.learner.step_output(features, labels, rate, trial.step))
 
 
 def _position(trial: Trial) -> tuple[int, int]:

@@ -51,6 +51,8 @@ class Options:
     """Processes that decode images, where the data is a folder of them."""
     kernels: fused.Kernels = "auto"
     """`fused` needs a C++ compiler, `auto` takes it where it can; recorded in `numerics`."""
+    graphs: bool = True
+    """On a GPU, replay each step as one CUDA graph, if it proves to repeat the step."""
     pretrained: Path | None = None
     """The file of weights that a spec with `weights: pretrained` names by its sha256."""
     poll: Callable[[], bool] = lambda: False
@@ -102,7 +104,8 @@ class Trial:
         self.learner = Learner(spec, device, kernels, weights, options.pretrained)
         initial.keep(spec, self.learner.model, folder, from_copy=bool(weights))
         self.steps_per_epoch = -(-self.data.train.count // spec.batch_size)
-        self.numerics = numerics.describe(spec, device, options.threads, kernels)
+        graph = options.graphs and device.type == "cuda" and self.learner.record_graph()
+        self.numerics = numerics.describe(spec, device, options.threads, kernels, graph)
         self.digests = {
             "initial": self.learner.initial.digest,
             "data": self.data.digest,
