@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from orchestrator.published import Published, count_of
 from orchestrator.recipes import RECIPES
@@ -100,17 +100,11 @@ def deviations(group: Replicates) -> tuple[str, ...]:
         for name in TrialSpec.model_fields
         if name not in _NOT_PROTOCOL and getattr(spec, name) != getattr(paper, name)
     ]
-    if any(_packed(result.numerics) for result in group.results):
-        found.append("packed")
     if any(not result.exact for result in group.results):
         found.append("resumed under other numerics")
     if len(group.results) > len(set(group.seeds)):
         found.append("a seed counted twice")
     return tuple(found)
-
-
-def _packed(numerics: dict[str, Any]) -> bool:
-    return int(numerics.get("packed", 1) or 1) > 1
 
 
 def paper_protocol(spec: TrialSpec) -> TrialSpec:
