@@ -14,6 +14,7 @@ fmt: setup  ## rewrite the code in the house style
 lint: setup
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
+	.venv/bin/shellcheck bnsweep .ci/run
 
 types: setup
 	$(PYTHON) -m mypy
@@ -31,6 +32,7 @@ smoke: setup  ## the README's first sweep
 	./bnsweep launch sweeps/quickstart.yaml
 
 wheel: setup
+	rm -rf build
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 check: lint types imports test
