@@ -60,6 +60,8 @@ class Harness:
             "BNSWEEP_STORE": str(self.store.root),
             "BNSWEEP_DATA": str(self.folder / "data"),
             "BNSWEEP_RAY_TEMP": str(self._ray),
+            # Compiled once for the machine, not in every scenario's own HOME.
+            "BNSWEEP_CACHE": os.environ.get("BNSWEEP_CACHE", str(Path.home() / ".cache/bnsweep")),
             "RAY_AUTH_MODE": "disabled",
             "RAY_USAGE_STATS_ENABLED": "0",
             "MLFLOW_DISABLE_TELEMETRY": "true",
