@@ -8,6 +8,7 @@ once.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,10 @@ from orchestrator.store import Store
 from trainer import results
 from trainer.results import Failure, Result
 from trainer.spec import TrialSpec
+
+_ROOM = ".room"
+"""Holds the disk space that error.json will need: a full disk must be able to say so."""
+_ROOM_BYTES = 32_768
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,12 @@ def claim(store: Store, spec: TrialSpec, owner: Start) -> Claim | None:
     if (folder / results.RESULT).exists():  # published while we looked
         attempt.rmdir()
         return None
-    results.write_json(attempt / results.START, owner)
+    try:
+        results.write_json(attempt / results.START, owner)
+        (attempt / _ROOM).write_bytes(bytes(_ROOM_BYTES))
+    except OSError:  # a claim that cannot say who made it would hold the trial until it is stale
+        shutil.rmtree(attempt, ignore_errors=True)
+        raise
     return Claim(spec.trial_id, number, attempt, owner)
 
 
@@ -93,6 +103,7 @@ def publish(store: Store, claim: Claim) -> bool:
     target = store.trial_folder(claim.trial_id) / results.RESULT
     if not _link_once(claim.folder / results.RESULT, target):
         return False
+    (claim.folder / _ROOM).unlink(missing_ok=True)
     for number in store.attempts(claim.trial_id):
         for name in (results.CHECKPOINT, results.CHECKPOINT_PREVIOUS):
             if number <= claim.number:
@@ -101,7 +112,8 @@ def publish(store: Store, claim: Claim) -> bool:
 
 
 def fail(claim: Claim, failure: Failure) -> None:
-    """Record that the attempt ended without a result."""
+    """Record that the attempt ended without a result, on a full disk in the room kept for that."""
+    (claim.folder / _ROOM).unlink(missing_ok=True)
     results.write_json(claim.folder / results.ERROR, failure)
 
 

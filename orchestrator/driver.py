@@ -128,9 +128,7 @@ def launch(
     Raises UnreachableError where the store cannot be written or no worker can start.
     """
     store = Store(settings.store)
-    store.open_for_writing()
-    store.keep_weights(weights or {})
-    numbered = store.record_launch(launch)
+    numbered = _record(store, launch, weights or {})
     specs = numbered.specs
     order, observer = order or Order(), observer or Silent()
     run = Run(store, settings, numbered, specs, order)
@@ -149,6 +147,18 @@ def launch(
     statuses = run.statuses()
     observer.update(statuses)
     return Outcome(numbered.number, tuple(statuses), run.stop is not None, backlog)
+
+
+def _record(store: Store, launch: Launch, weights: Mapping[str, Path]) -> Launch:
+    """The launch with its number, once the store holds all that a resume needs."""
+    store.open_for_writing()
+    try:
+        store.keep_weights(weights)
+        return store.record_launch(launch)
+    except OSError as error:
+        raise UnreachableError(
+            f"store {store.root}: {error.strerror}; nothing was started"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -181,6 +191,7 @@ def _rounds(run: Run, launcher: Launcher) -> None:
         todo = next_round(run)
         if todo.run:
             _pause(run, todo.pause_s)
+            run.store.check_room()
             launcher.run(jobs(run, todo))
             after = {s.trial_id: run.store.attempts(s.trial_id) for s in run.specs}
             fruitless = 0 if after != attempts else fruitless + 1

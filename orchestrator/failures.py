@@ -29,6 +29,9 @@ from trainer.spec import TrialSpec
 LOST_WITHOUT_PROGRESS = 3
 """So many lost attempts in a row without a new epoch fail the trial: it may kill its worker."""
 LOST_IN_ALL = 100
+IO_PAUSE_S = 1.0
+"""The first pause before a store that failed is tried again is twice this, then it doubles."""
+TRACEBACK_CHARACTERS = 16_000
 SAME_TRACEBACK = 2
 """So many trials with the same traceback hold back the trials that are like them."""
 
@@ -54,7 +57,7 @@ def classify(error: BaseException, *, attempt: int, epoch: int | None) -> Failur
     return Failure(
         failure=kind,
         cause=cause[:500],
-        traceback="".join(traceback.format_exception(error)),
+        traceback="".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:],
         host=socket.gethostname(),
         attempt=attempt,
         epoch=epoch,
@@ -109,7 +112,7 @@ def decide(failed: Sequence[Failure], retries: int) -> Decision:
         case "io":
             count = sum(f.failure == "io" for f in failed)
             if count <= retries:
-                return Decision(run=True, pause_s=min(60.0, 2.0**count))
+                return Decision(run=True, pause_s=min(60.0, IO_PAUSE_S * 2**count))
         case "oom" if last.details.get("beside"):
             return Decision(run=True, alone=True, reason="out of memory beside others: now alone")
     return Decision(run=False, reason=last.cause)

@@ -44,6 +44,8 @@ VERSION = 1
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 _SUMMARY_BYTES = 16_384
+_ROOM_BYTES = 262_144
+"""A launch needs this much free space to begin another round."""
 
 
 class Store:
@@ -136,6 +138,19 @@ class Store:
             return str(json.loads((self.root / "store.json").read_text()).get("id", ""))
         except (OSError, ValueError, AttributeError):
             return ""
+
+    def check_room(self) -> None:
+        """Refuse to go on where not even a little can be written: a full disk, a lost mount."""
+        try:
+            with tempfile.TemporaryFile(dir=self.root) as file:
+                file.write(bytes(_ROOM_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UnreachableError(
+                f"store {self.root}: cannot be written ({error.strerror}); "
+                "make room or mount it again, then: bnsweep resume SWEEP"
+            ) from error
 
     def check_version(self) -> None:
         """Refuse a store that a newer bnsweep wrote."""

@@ -80,7 +80,13 @@ def stop_mode(store: Store, job: Job, trial_id: str) -> str | None:
 def run_pack(job: Job) -> None:
     """Run the pack's trials that nobody else has and no request to stop holds back."""
     store = Store(Path(job.store))
-    claimed = [(spec, claim) for spec in job.specs if (claim := _claim(store, job, spec))]
+    claimed = []
+    for spec in job.specs:
+        try:
+            if claim := _claim(store, job, spec):
+                claimed.append((spec, claim))
+        except OSError as error:  # no claim, so no folder to record it in: the driver looks too
+            print(f"{spec.trial_id}: {error}", file=sys.stderr)  # noqa: T201
     if claimed:
         run_claimed(store, job, claimed)
 
@@ -172,9 +178,9 @@ def _record(job: Job, claim: Claim, error: Exception) -> None:
     if failure.failure == "oom":
         beside = job.beside + len(job.trials) - 1
         failure = failure.model_copy(update={"details": {**failure.details, "beside": beside}})
-    print(failure.traceback, file=sys.stderr)  # noqa: T201 - into the trial's log
     with contextlib.suppress(OSError):  # a store that cannot be written: the heartbeat goes stale
         claims.fail(claim, failure)
+    print(failure.traceback, file=sys.stderr)  # noqa: T201 - into the trial's log
 
 
 @contextlib.contextmanager

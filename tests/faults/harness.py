@@ -42,11 +42,12 @@ class Harness:
         self.folder = folder
         self.store = Store(folder / "runs")
         self.sweep = folder / "sweep.yaml"
+        folder.mkdir(parents=True, exist_ok=True)
         self.sweep.write_text(text)
         self.started: list[subprocess.Popen[bytes]] = []
         self.tracking_uri = ""
         self._home = folder / "home"
-        self._home.mkdir(parents=True)
+        self._home.mkdir(exist_ok=True)
         # Ray's sockets have paths of at most 107 bytes, which pytest's folders exceed.
         self._ray = Path(f"/tmp/bnsweep-faults-{os.getpid()}")
 
