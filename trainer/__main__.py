@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", metavar="DIR", type=Path, default=Path("data"))
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=1, help="changes bits: part of a result")
+    parser.add_argument("--decoders", type=int, default=2, help="processes that decode images")
     parser.add_argument(
         "--kernels", default="auto", choices=("auto", "stock", "fused"), help="changes bits too"
     )
@@ -70,8 +71,8 @@ def _run(given: argparse.Namespace) -> int:
     if (folder / RESULT).exists():
         print(f"{spec.trial_id} is finished: {folder / RESULT}")
         return FINISHED
-    if given.threads < 1:
-        raise SpecError(f"--threads: {given.threads} is less than 1")
+    if given.threads < 1 or given.decoders < 0:
+        raise SpecError("--threads is at least 1 and --decoders at least 0")
     resume = checkpoint.find([folder], spec, given.pretrained)
     if resume:
         print(f"resuming {spec.trial_id} after epoch {resume.epoch}, step {resume.step}")
@@ -79,6 +80,7 @@ def _run(given: argparse.Namespace) -> int:
         data=given.data.resolve(),
         device=given.device,
         threads=given.threads,
+        decoders=given.decoders,
         kernels=given.kernels,
         pretrained=given.pretrained,
         poll=_stop_requests(),

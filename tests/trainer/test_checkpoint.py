@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import random
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,28 @@ from trainer.journal import Record
 from trainer.results import CHECKPOINT, CHECKPOINT_PREVIOUS
 from trainer.spec import TrialSpec
 
+METRICS = (
+    "train/loss",
+    "train/accuracy",
+    "test/loss",
+    "test/accuracy",
+    "test/accuracy_top5",
+    "lr",
+    "images_per_second",
+)
+
 
 def header(spec: TrialSpec, epochs_done: int = 1, records: int = 1) -> Header:
-    metrics = dict.fromkeys(("train/loss", "test/loss", "lr", "speed"), 12.345678901234567)
+    draw = random.Random(0)  # digits that do not compress, like real ones
     history = [
-        Record(seq=n, time_ms=1_700_000_000_000 + n, step=n, epoch=n, attempt=1, metrics=metrics)
+        Record(
+            seq=n,
+            time_ms=1_700_000_000_000 + draw.randrange(10**9),
+            step=391 * n,
+            epoch=n,
+            attempt=1,
+            metrics={name: draw.random() * 100 for name in METRICS},
+        )
         for n in range(records)
     ]
     return Header(

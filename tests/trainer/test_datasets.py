@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_trials import small
-from torchvision.datasets import CIFAR10
+from torchvision.datasets import CIFAR10, CIFAR100
 
 from trainer import data, datasets
 from trainer.errors import DataError
@@ -55,6 +55,33 @@ def test_cifar_is_read_padded_and_kept_for_the_next_trial(little_cifar) -> None:
     again = datasets.arrays(CIFAR, little_cifar)
     assert np.array_equal(again.train.images, first.train.images)
     assert again.digest == first.digest
+
+
+def test_where_nothing_can_be_kept_the_images_are_read_each_time(little_cifar) -> None:
+    (little_cifar / datasets.PREPARED).write_text("a file where the folder should be")
+    read = datasets.arrays(CIFAR, little_cifar)
+    assert read.train.images.shape == (30, 40, 40, 3)
+
+
+def test_cifar100_has_its_fine_labels(tmp_path, monkeypatch) -> None:
+    folder = tmp_path / CIFAR100.base_folder
+    folder.mkdir()
+
+    def write(name: str, content: object) -> str:
+        (folder / name).write_bytes(pickle.dumps(content))
+        return hashlib.md5((folder / name).read_bytes()).hexdigest()
+
+    def split(labels: list[int]) -> object:
+        pixels = np.zeros((len(labels), 3072), np.uint8)
+        return {"data": pixels, "fine_labels": labels, "coarse_labels": [0] * len(labels)}
+
+    monkeypatch.setattr(CIFAR100, "train_list", [["train", write("train", split([99, 7, 3]))]])
+    monkeypatch.setattr(CIFAR100, "test_list", [["test", write("test", split([42]))]])
+    meta = write("meta", {"fine_label_names": [str(n) for n in range(100)]})
+    monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": meta})
+    read = datasets.arrays(TrialSpec(dataset="cifar100"), tmp_path)
+    assert read.train.labels.tolist() == [99, 7, 3]
+    assert read.test.labels.tolist() == [42]
 
 
 def test_the_digest_is_that_of_the_unpadded_images(little_cifar) -> None:
