@@ -33,6 +33,7 @@ class Costs:
     counts: Counts
     flops_per_image: int
     checkpoint_bytes: int
+    kept_bytes: int
     memory_bytes: int
     steps_per_epoch: int | None
     """None where the size of the data set is not known (a folder of images)."""
@@ -75,6 +76,7 @@ class Row:
             **{f"params_{name}": value for name, value in self.costs.counts},
             "flops_per_image": self.costs.flops_per_image,
             "checkpoint_bytes": self.costs.checkpoint_bytes,
+            "kept_bytes": self.costs.kept_bytes,
             "memory_bytes": self.costs.memory_bytes,
             "steps_per_epoch": self.costs.steps_per_epoch,
             "seconds": estimate.seconds if estimate else None,
@@ -114,7 +116,7 @@ class Totals:
     cpu_hours: float | None
     trials_of_unknown_length: int
     disk_bytes: int
-    """What the trials to run add to the store: what they trained, kept as the final state."""
+    """About what the trials to run add to the store, once they are finished."""
     memory_bytes: int
     """The largest trial's."""
 
@@ -151,7 +153,7 @@ class Plan:
             gpu_hours=0.0 if not gpus else None if hours is None else hours * gpus,
             cpu_hours=None if hours is None else hours * self.resources.cpus,
             trials_of_unknown_length=unknown,
-            disk_bytes=sum(row.costs.checkpoint_bytes for row in running),
+            disk_bytes=sum(row.costs.kept_bytes for row in running),
             memory_bytes=max((row.costs.memory_bytes for row in running), default=0),
         )
 
@@ -223,6 +225,7 @@ def _costs(spec: TrialSpec) -> Costs:
         costs.counts(spec),
         costs.flops_per_image(spec),
         costs.checkpoint_bytes(spec),
+        costs.kept_bytes(spec),
         costs.memory_bytes(spec),
         costs.steps_per_epoch(images, spec.batch_size) if images else None,
     )

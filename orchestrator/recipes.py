@@ -24,7 +24,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "digits": {
             **_PAPER_CIFAR,
             "dataset": "digits",
-            "epochs": 12,
+            "epochs": 20,
             "batch_size": 64,
             "crop_padding": 1,
             "flip": False,

@@ -16,7 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from orchestrator import costs
 from trainer import freezing, models
 from trainer.networks import BUILDERS
+from trainer.results import CHECKPOINT, CHECKPOINT_PREVIOUS
 from trainer.spec import VGG_DEPTHS, Trainable, TrialSpec, image_size_of
+from trainer.train import Options, train
 
 REFERENCE = Path(costs.__file__).parent / "reference" / "paper_results.csv"
 COLUMNS = {
@@ -134,3 +136,15 @@ def test_counts_of_any_depth_and_width_equal_the_built_networks(spec):
     with torch.device("meta"):
         model = BUILDERS[spec.model](spec)
     assert costs.counts(spec) == models.counts(model, freezing.freeze(model, spec).count(model))
+
+
+@pytest.mark.parametrize("mode", ["all", "bn_only", "nothing"])
+def test_bytes_of_checkpoint_and_store_are_near_those_of_a_real_trial(tmp_path, mode):
+    spec = network("cifar_resnet", 14, trainable=mode, dataset="synthetic", image_size=8, epochs=2)
+    train(spec, tmp_path, options=Options(threads=1))
+    sizes = {path.name: path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()}
+    checkpoint = sizes.pop(CHECKPOINT)
+    assert costs.checkpoint_bytes(spec) == pytest.approx(checkpoint, rel=0.05)
+    assert costs.kept_bytes(spec) == pytest.approx(
+        sum(size for name, size in sizes.items() if name != CHECKPOINT_PREVIOUS), rel=0.3
+    )
