@@ -103,6 +103,9 @@ class Tracker(Protocol):
     def open(self, sweep: str) -> Experiment:
         """Find or create the sweep's experiment; a deleted one is restored."""
 
+    def describe(self, experiment: Experiment, text: str) -> None:
+        """Set the text (Markdown) that a person reads above the experiment's runs."""
+
     def runs(self, experiment: Experiment, store_id: str, trial_id: str = "") -> Iterator[Run]:
         """The runs of a store (of one trial), oldest first, without deleted ones."""
 
@@ -201,6 +204,8 @@ class MemoryTracker:
         self.down = False
         self.calls: list[str] = []
         """Names of the calls that reached the tracker, in order."""
+        self.descriptions: dict[str, str] = {}
+        """The experiments' texts, by key."""
         self._experiments: dict[str, Experiment] = {}
         self._runs: dict[str, tuple[Experiment, Run]] = {}
         self._deleted: set[str] = set()
@@ -230,6 +235,11 @@ class MemoryTracker:
         self._call("open")
         key = str(len(self._experiments) + 1)
         return self._experiments.setdefault(sweep, Experiment(key, f"{id(self)}#{key}"))
+
+    def describe(self, experiment: Experiment, text: str) -> None:
+        """See Tracker."""
+        self._call("describe")
+        self.descriptions[experiment.key] = text
 
     def runs(self, experiment: Experiment, store_id: str, trial_id: str = "") -> Iterator[Run]:
         """See Tracker."""

@@ -114,6 +114,11 @@ class MlflowTracker:
                 raise
         return self._client.get_experiment_by_name(sweep)
 
+    def describe(self, experiment: Experiment, text: str) -> None:
+        """See Tracker."""
+        with self._translated():
+            self._client.set_experiment_tag(experiment.id, "mlflow.note.content", text)
+
     def runs(self, experiment: Experiment, store_id: str, trial_id: str = "") -> Iterator[Run]:
         """See Tracker."""
         wanted = f"tags.`{TAG_STORE}` = '{store_id}'"

@@ -14,7 +14,11 @@ from orchestrator.cli import names, options, screen
 from orchestrator.cli.ending import rendered
 from orchestrator.cli.options import examples
 from orchestrator.compare import compare as set_side_by_side
+from orchestrator.errors import BnsweepError
+from orchestrator.library import connect
+from orchestrator.publish import FOLDER, publish
 from orchestrator.replicates import ACCURACY
+from orchestrator.settings import Settings
 from orchestrator.store import Store
 
 app = typer.Typer()
@@ -31,15 +35,18 @@ Out = Annotated[
 def report(
     name: options.SweepName,
     out: Out = None,
+    mlflow: Annotated[bool, typer.Option(help="Also put it into MLflow.")] = True,
     as_json: options.Json = False,
     store: options.Store = None,
 ) -> None:
     """Draw a sweep's figures and tables, the paper's numbers beside them, into one page."""
-    opened = Store(settings.load(store).store)
+    where = settings.load(store)
+    opened = Store(where.store)
     names.launch_of(opened, name)
     index = pages.build(opened, name, out)
+    run = _publish(opened, where, name, index.parent) if mlflow else ""
     if as_json:
-        screen.show_json({"sweep": name, "index": str(index)})
+        screen.show_json({"sweep": name, "index": str(index), "mlflow_run": run})
         return
     launch = names.launch_of(opened, name)
     statuses = [opened.state(spec) for spec in launch.specs]
@@ -47,6 +54,19 @@ def report(
     results = [result for result in found if result is not None]
     screen.show(*rendered(pages.table(launch.specs, results, statuses)), "")
     screen.show(f"figures and tables: {index}")
+    if run:
+        screen.say(f"in MLflow: {FOLDER}/ among the artifacts of {run}", "dim")
+
+
+def _publish(opened: Store, where: Settings, name: str, folder: Path) -> str:
+    """The MLflow run that has the report now. A tracker that is away costs no report."""
+    if where.embedded_tracker and not (where.store / "mlflow.db").exists():
+        return ""  # nothing was ever sent: do not make a database for this
+    try:
+        return publish(opened, name, folder, connect(where))
+    except BnsweepError as error:
+        screen.say(f"not in MLflow: {error.lines[0]}", "yellow")
+        return ""
 
 
 @app.command(

@@ -59,6 +59,12 @@ def test_a_sweep_is_one_experiment_however_often_it_is_opened(tracker, sweep):
     assert tracker.open(sweep).key != tracker.open("another").key
 
 
+def test_an_experiment_is_described_as_often_as_wished(tracker, sweep, found):
+    for text in ("first", "| a | b |\n| --- | --- |"):
+        tracker.describe(tracker.open(sweep), text)
+    assert found() == []
+
+
 def test_a_run_is_found_by_trial_and_store(tracker, sweep, run_id, found):
     (run,) = found(trial_id="trial-a")
     assert (run.run_id, run.name, run.status, run.started_ms) == (
