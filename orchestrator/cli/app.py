@@ -73,7 +73,7 @@ def _debug(value: bool) -> None:
         os.environ["BNSWEEP_DEBUG"] = "1"
 
 
-def _group() -> TyperGroup:
+def _group() -> Any:
     app = typer.Typer(
         cls=VerbGroup,
         name="bnsweep",
@@ -95,7 +95,7 @@ def _group() -> TyperGroup:
 
     for verb, (_, line) in VERBS.items():
         app.command(verb, help=line)(lambda: None)
-    return typer.main.get_group(app)
+    return typer.main.get_command(app)
 
 
 def main() -> None:
@@ -125,6 +125,12 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _say(error, f"{where}{error.strerror or error}", code=3)
+    except ImportError as error:
+        hint = (
+            "the installation is not whole, or another package was installed over it: install "
+            "bnsweep into a fresh environment"
+        )
+        return _say(error, f"{type(error).__name__}: {error}", hint, code=2)
     except Exception as error:
         hint = (
             "a bug in bnsweep: please report it with the traceback (the same command with --debug)"

@@ -89,6 +89,12 @@ def test_debug_shows_the_traceback_of_a_mistake_too(bnsweep):
         (UnreachableError("store: away"), 3, "store: away\n"),
         (OSError(28, "No space left on device", "/s/x"), 3, "/s/x: No space left on device\n"),
         (
+            ImportError("cannot import name 'spec' from 'trainer'"),
+            2,
+            "ImportError: cannot import name 'spec' from 'trainer'\nthe installation is not whole, "
+            "or another package was installed over it: install bnsweep into a fresh environment\n",
+        ),
+        (
             KeyError("x"),
             70,
             "KeyError: 'x'\na bug in bnsweep: please report it with the traceback "
