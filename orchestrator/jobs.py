@@ -99,7 +99,10 @@ def relay(
     *,
     image_has_code: bool = False,
 ) -> Relayed:
-    """Run a short command on the cluster as if here; `bring` names files it leaves behind."""
+    """Run a short command on the cluster as if here.
+
+    `bring`: files and folders that it leaves behind; they come back by their names.
+    """
     head = Head(url)
     submission_id = f"bnsweep-{arguments[0]}-{secrets.token_hex(4)}"
     _start(head, submission_id, arguments, None, bring, image_has_code)

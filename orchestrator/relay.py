@@ -1,6 +1,6 @@
 """A command's two streams, files and exit code through the one log that a Ray job has.
 
-On the cluster, `python -m orchestrator.relay DIGEST [FILE …] -- ARGUMENTS` runs bnsweep and writes
+On the cluster, `python -m orchestrator.relay DIGEST [PATH …] -- ARGUMENTS` runs bnsweep and writes
 a line for each line of its output, marked with the stream it belongs to; then the files, and the
 exit code. At home, `Receiver` takes the marked lines apart again; whatever else Ray wrote into the
 log is kept apart. The log stays readable for a person who opens it in Ray's dashboard.
@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -69,11 +69,17 @@ def main(arguments: list[str]) -> int:
         _send("end", "2\n")
         return 2
     code = _run([sys.executable, "-m", "orchestrator", *command])
-    for name in own[1:]:
-        if Path(name).is_file():
-            _send("fil", f"{name} {base64.b64encode(Path(name).read_bytes()).decode()}\n")
+    for path in _files(own[1:]):
+        content = base64.b64encode(path.read_bytes()).decode()
+        _send("fil", f"{path.as_posix()} {content}\n")
     _send("end", f"{code}\n")
     return code
+
+
+def _files(names: Sequence[str]) -> Iterator[Path]:
+    """The files that are there; of a folder, all in it."""
+    for path in map(Path, names):
+        yield from sorted(p for p in (path, *path.rglob("*")) if p.is_file())
 
 
 def _run(command: list[str]) -> int:

@@ -17,6 +17,7 @@ import typer.main
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from orchestrator.cli import clustered
 from orchestrator.errors import BnsweepError
 
 VERBS = {
@@ -51,7 +52,7 @@ class VerbGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The verb's real command in place of the line that stands for it."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, _load(name) if name else command, rest
+        return name, clustered.offer(name, _load(name), tuple(rest)) if name else command, rest
 
 
 def _load(verb: str) -> Any:

@@ -50,8 +50,11 @@ def wait_until(true: Callable[[], bool], timeout_s: float, what: str) -> float:
 class Host:
     """One host: a namespace, a folder for its HOME and temporary files, and what runs in it."""
 
-    def __init__(self, network: Network, name: str, number: int) -> None:
+    def __init__(
+        self, network: Network, name: str, number: int, environment: dict[str, str]
+    ) -> None:
         self.name = name
+        self.environment = environment
         self.address = f"10.90.0.{number}"
         self.folder = network.folder / name
         (self.folder / "ray").mkdir(parents=True)
@@ -72,11 +75,16 @@ class Host:
         _ip("-n", self._namespace, "addr", "add", f"{self.address}/24", "dev", "eth0")
         _ip("-n", self._namespace, "link", "set", "eth0", "up")
 
-    def start(self, command: Sequence[str]) -> None:
-        """Start a service; its output goes into the host's folder."""
+    def start(self, command: Sequence[str], hidden: Path | None = None) -> None:
+        """Start a service; its output goes into the host's folder.
+
+        `hidden`: a folder that the service finds empty, as where a file system is not mounted.
+        """
         isolated = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
         isolated += ["--mount-proc"]
         setting = f"hostname {self.name}; mount --bind {self.folder}/ray {self._network.scratch}"
+        if hidden:
+            setting += f"; mount -t tmpfs none {hidden}"
         log = (self.folder / f"{Path(command[0]).name}.log").open("ab")
         with log:
             self._services.append(
@@ -93,7 +101,9 @@ class Host:
                 )
             )
 
-    def start_ray(self, head: Host | None = None, cpus: int = 1) -> None:
+    def start_ray(
+        self, head: Host | None = None, cpus: int = 1, hidden: Path | None = None
+    ) -> None:
         """Make the host a node of the cluster of `head`; without one, the head itself."""
         place = [f"--node-ip-address={self.address}", f"--num-cpus={cpus}", "--block"]
         memory = ["--object-store-memory=80000000", "--disable-usage-stats"]
@@ -105,7 +115,7 @@ class Host:
                 f"--temp-dir={self._network.scratch}",
             ]
         )
-        self.start([str(_BIN / "ray"), "start", *role, *place, *memory])
+        self.start([str(_BIN / "ray"), "start", *role, *place, *memory], hidden)
 
     def run(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """Run Python with the arguments on this host, beside its services."""
@@ -147,7 +157,9 @@ class Host:
             "LANG": "C.UTF-8",
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_worker_niceness": "0",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             **self._network.environment,
+            **self.environment,
         }
 
 
@@ -166,9 +178,9 @@ class Network:
         _ip("-n", self.bridge, "link", "add", "br0", "type", "bridge")
         _ip("-n", self.bridge, "link", "set", "br0", "up")
 
-    def host(self, name: str) -> Host:
-        """A new host on the bridge."""
-        host = Host(self, name, len(self.hosts) + 2)
+    def host(self, name: str, environment: dict[str, str] | None = None) -> Host:
+        """A new host on the bridge; `environment` is what its programs see besides the common."""
+        host = Host(self, name, len(self.hosts) + 2, environment or {})
         self.hosts.append(host)
         return host
 
