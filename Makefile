@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 export BNSWEEP_EXTRAS := dev,postgres
 
-.PHONY: setup fmt lint types imports test test-all smoke wheel check docker bench soak
+.PHONY: setup fmt lint types imports test test-all smoke wheel check docker test-docker bench soak
 
 setup:  ## .venv with what developers need
 	@./bnsweep --version
@@ -37,8 +37,11 @@ wheel: setup
 
 check: lint types imports test
 
-docker: setup
+docker: setup  ## the files in docker/, without an engine
 	$(PYTHON) -m pytest tests/docker
+
+test-docker:  ## docker/compose.yaml on a real engine, with a worker and MLflow killed on the way
+	tests/docker/stack.sh
 
 bench: setup  ## each case beside its baseline; BENCH="--only packs --rounds 3"
 	$(PYTHON) tests/benchmarks/run.py $(BENCH)

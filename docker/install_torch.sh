@@ -4,14 +4,15 @@ set -euo pipefail
 kind=$1 index=${2:-}
 shopt -s nullglob
 wheels=(/wheels/torch-*.whl)
+pinned=(-c "$(dirname "$0")/constraints.txt")
 
 case $kind in
-  cuda) pip install --quiet torch torchvision ;;
+  cuda) pip install --quiet "${pinned[@]}" torch torchvision ;;
   cpu)
     if [ ${#wheels[@]} -gt 0 ]; then
       pip install --quiet --find-links /wheels "${wheels[-1]}" torchvision
     elif [ -n "$index" ]; then
-      pip install --quiet --index-url "$index" torch torchvision
+      pip install --quiet "${pinned[@]}" --index-url "$index" torch torchvision
     else
       echo "TORCH=cpu needs the address of PyTorch's CPU wheels: --build-arg TORCH_CPU_INDEX=…" \
         "(PyTorch's page 'Get started' names it), or WHEELS_IMAGE" >&2

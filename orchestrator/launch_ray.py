@@ -22,6 +22,7 @@ import ray
 from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator import launch_ray_nodes as nodes
 from orchestrator import worker
 from orchestrator.errors import UnreachableError, UserError
 from orchestrator.resources import Resources
@@ -72,7 +73,7 @@ class RayLauncher:
         """Run each job as a Tune trial, as many at once as the resources allow."""
         with _chatter_to(self._log):
             if self._scratch is None:
-                self._start(Path(jobs[0].store))
+                self._start(jobs)
             self._fit(jobs)
 
     def close(self) -> None:
@@ -84,7 +85,7 @@ class RayLauncher:
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._scratch = None
 
-    def _start(self, store: Path) -> None:
+    def _start(self, jobs: Sequence[Job]) -> None:
         os.environ.update(_ENVIRONMENT)
         threads = {"OMP_NUM_THREADS": str(self._resources.cpus)}
         worker_environment = {**_WORKER_ENVIRONMENT, **threads}
@@ -101,8 +102,10 @@ class RayLauncher:
             ) from error
         self._gpus = self._share_of_a_gpu()
         self._check_room()
+        if not self._local:
+            self._look_at_nodes(jobs)
         # Workers on other nodes look into Tune's folder too: there it must lie in the store.
-        parent = None if self._local else store
+        parent = None if self._local else jobs[0].store
         self._scratch = Path(tempfile.mkdtemp(prefix=".ray-scratch-", dir=parent))
 
     def _connect(self, worker_environment: dict[str, str]) -> None:
@@ -143,6 +146,18 @@ class RayLauncher:
             f"resources: no node has {wanted['CPU']:g} CPUs and {wanted['GPU']:g} GPUs for a "
             f"trial; the largest has {most['CPU']:g} CPUs and {most['GPU']:g} GPUs"
         )
+
+    def _look_at_nodes(self, jobs: Sequence[Job]) -> None:
+        """Refuse a cluster on which a node would fail its trials: store, data, versions.
+
+        A node that does not answer is left to Ray, which finds out whether it is dead.
+        """
+        specs = {spec.dataset: spec for job in jobs for spec in job.specs}
+        fields = [spec.identity_fields() for spec in specs.values()]
+        seen = nodes.look(Path(jobs[0].store), Path(jobs[0].data), fields)
+        if found := nodes.problems([report for report in seen if report.answered]):
+            ray.shutdown()
+            raise UnreachableError(*found)
 
     def _fit(self, jobs: Sequence[Job]) -> None:
         resources = {"cpu": self._resources.cpus, "gpu": self._gpus}

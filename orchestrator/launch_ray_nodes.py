@@ -6,7 +6,7 @@ it sees the store and can write there, whether the data is there, and which vers
 
 from __future__ import annotations
 
-import os
+import logging
 import platform
 import secrets
 import socket
@@ -23,7 +23,7 @@ from orchestrator import parcel
 from orchestrator.errors import UnreachableError
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "ray")
-_ANSWER_S = 90.0
+_ANSWER_S = 60.0
 """A node's first task starts a process there and unpacks the job's code."""
 
 
@@ -38,6 +38,21 @@ class NodeReport:
     versions: dict[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     """One line each: why nothing can train there."""
+    answered: bool = True
+    """False for a node that said nothing: it may be dead, which Ray finds out after a minute."""
+
+
+def visit(store: Path, data: Path) -> list[NodeReport]:
+    """Connect to the cluster of RAY_ADDRESS, `look`, and leave it again (for doctor)."""
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray raises many types here; each means the same to the user
+        reason = " ".join(str(error).split())[:200]
+        raise UnreachableError(f"Ray cannot be reached: {reason}") from error
+    try:
+        return look(store, data)
+    finally:
+        ray.shutdown()
 
 
 def look(store: Path, data: Path, specs: Sequence[dict[str, Any]] = ()) -> list[NodeReport]:
@@ -46,20 +61,13 @@ def look(store: Path, data: Path, specs: Sequence[dict[str, Any]] = ()) -> list[
     `specs`: identity fields of one trial for each data set that is wanted. Raises UnreachableError
     where the store cannot be written from here.
     """
-    token = secrets.token_hex(8)
-    sign = store / f".seen-{token}"
+    sign = store / f".seen-{secrets.token_hex(8)}"
     try:
-        sign.write_text(token)
+        sign.write_text(sign.name)
     except OSError as error:
         raise UnreachableError(f"store {store}: cannot be written ({error.strerror})") from error
     try:
-        here = versions()
-        asked = {
-            node["NodeID"]: (node, _on(node).remote(str(store), str(data), token, list(specs)))
-            for node in ray.nodes()
-            if node["Alive"]
-        }
-        return [_answer(node, task, sign, here) for node, task in asked.values()]
+        return _asked(store, data, list(specs), sign)
     finally:
         for left in store.glob(f"{sign.name}*"):
             left.unlink(missing_ok=True)
@@ -68,6 +76,23 @@ def look(store: Path, data: Path, specs: Sequence[dict[str, Any]] = ()) -> list[
 def problems(reports: Sequence[NodeReport]) -> list[str]:
     """One line for each thing that is wrong on a node."""
     return [f"node {r.host} ({r.address}): {line}" for r in reports for line in r.problems]
+
+
+def _asked(store: Path, data: Path, specs: list[dict[str, Any]], sign: Path) -> list[NodeReport]:
+    living = [node for node in ray.nodes() if node["Alive"]]
+    tasks = {}
+    for node in living:
+        # No trial runs on a node without CPUs, such as a head that only drives.
+        wanted = specs if node["Resources"].get("CPU") else []
+        tasks[node["NodeID"]] = _on(node).remote(str(store), str(data), sign.name, wanted)
+    ready, _ = ray.wait(list(tasks.values()), num_returns=len(tasks), timeout=_ANSWER_S)
+    here = versions()
+    return [
+        _answer(node, tasks[node["NodeID"]], sign, here)
+        if tasks[node["NodeID"]] in ready
+        else _silent(node, f"did not answer within {_ANSWER_S:.0f} s")
+        for node in living
+    ]
 
 
 def versions() -> dict[str, str]:
@@ -86,18 +111,16 @@ def _on(node: Any) -> Any:
     return ray.remote(num_cpus=0, max_retries=0)(_look).options(scheduling_strategy=here)
 
 
-def _look(store: str, data: str, token: str, specs: list[dict[str, Any]]) -> dict[str, Any]:
+def _look(store: str, data: str, sign: str, specs: list[dict[str, Any]]) -> dict[str, Any]:
     """On the node: what it sees. Plain values, so that other versions can read the answer."""
-    found = [*_store_problems(Path(store), token), *_data_problems(Path(data), specs)]
+    found = [*_store_problems(Path(store), sign), *_data_problems(Path(data), specs)]
     return {"host": socket.gethostname(), "versions": versions(), "problems": found}
 
 
-def _store_problems(store: Path, token: str) -> list[str]:
-    sign = store / f".seen-{token}"
+def _store_problems(store: Path, sign: str) -> list[str]:
     try:
-        if sign.read_text() != token:
-            return [f"store {store}: is another folder there than on the head"]
-        (store / f"{sign.name}-{os.getpid()}-{socket.gethostname()}").write_text(token)
+        (store / sign).read_text()
+        (store / f"{sign}-{socket.gethostname()}").write_text(sign)
     except FileNotFoundError:
         return [f"store {store}: is not the head's; mount the shared file system there"]
     except OSError as error:
@@ -123,32 +146,28 @@ def _data_problems(data: Path, specs: list[dict[str, Any]]) -> list[str]:
 
 
 def _answer(node: Any, task: Any, sign: Path, here: dict[str, str]) -> NodeReport:
-    address = str(node["NodeManagerAddress"])
-    silent = NodeReport(str(node["NodeManagerHostname"]), address)
     try:
-        said = ray.get(task, timeout=_ANSWER_S)
-    except ray.exceptions.GetTimeoutError:
-        return _with(silent, f"did not answer within {_ANSWER_S:.0f} s")
+        said = ray.get(task)
     except ray.exceptions.RayError as error:
-        return _with(silent, f"cannot run a task: {str(error).strip().splitlines()[-1][:200]}")
-    problems = list(said["problems"])
-    if not problems and not list(sign.parent.glob(f"{sign.name}-*-{said['host']}")):
-        problems.append(f"store {sign.parent}: what is written there does not arrive at the head")
-    problems += [
+        return _silent(node, f"cannot run a task: {str(error).strip().splitlines()[-1][:200]}")
+    found = list(said["problems"])
+    if not found and not (sign.parent / f"{sign.name}-{said['host']}").exists():
+        found.append(f"store {sign.parent}: what is written there does not arrive at the head")
+    found += [
         f"has {name} {said['versions'].get(name)}, the head {version}"
         for name, version in here.items()
         if said["versions"].get(name) != version
     ]
-    resources = node["Resources"]
     return NodeReport(
         said["host"],
-        address,
-        cpus=float(resources.get("CPU", 0)),
-        gpus=float(resources.get("GPU", 0)),
+        str(node["NodeManagerAddress"]),
+        cpus=float(node["Resources"].get("CPU", 0)),
+        gpus=float(node["Resources"].get("GPU", 0)),
         versions=said["versions"],
-        problems=tuple(problems),
+        problems=tuple(found),
     )
 
 
-def _with(report: NodeReport, problem: str) -> NodeReport:
-    return NodeReport(report.host, report.address, problems=(problem,))
+def _silent(node: Any, problem: str) -> NodeReport:
+    host, address = str(node["NodeManagerHostname"]), str(node["NodeManagerAddress"])
+    return NodeReport(host, address, problems=(problem,), answered=False)

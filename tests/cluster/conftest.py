@@ -14,6 +14,11 @@ import pytest
 from hosts import Host, Network, wait_until
 
 TOKEN = "a-token-for-this-test-and-no-other-cluster-00"
+NOTICE = {  # a silent host after 20 s instead of 65
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "4000",
+    "RAY_health_check_failure_threshold": "4",
+}
 NODES = """
 import json, sys
 from orchestrator.head import Head
@@ -51,7 +56,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if reason := hosts.why_not():
         pytest.skip(reason)
     shared = tmp_path_factory.mktemp("shared")
-    network = Network({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN})
+    network = Network({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, **NOTICE})
     try:
         yield _started(network, shared)
     finally:

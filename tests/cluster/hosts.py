@@ -26,8 +26,8 @@ def why_not() -> str:
     """Why this machine cannot make namespaces; empty where it can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
-    if not all(map(shutil.which, ("ip", "unshare", "nsenter"))):
-        return "needs ip (iproute2), unshare and nsenter (util-linux)"
+    if not all(map(shutil.which, ("ip", "unshare", "setpriv"))):
+        return "needs ip (iproute2), unshare and setpriv (util-linux)"
     probe = subprocess.run(
         ["ip", "netns", "add", f"{_PREFIX}probe"], capture_output=True, text=True, check=False
     )
@@ -90,6 +90,8 @@ class Host:
             self._services.append(
                 subprocess.Popen(
                     [
+                        # Whatever happens to the tests, the host does not outlive them.
+                        *("setpriv", "--pdeathsig", "KILL"),
                         *("ip", "netns", "exec", self._namespace, *isolated),
                         *("sh", "-c", f'{setting}; exec "$@"', "sh", *command),
                     ],
