@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import orchestrator
 import trainer
@@ -61,7 +62,10 @@ def examine(
     yield _python()
     yield _names()
     yield _torch()
-    yield _ray()
+    if os.environ.get("RAY_ADDRESS"):
+        yield from _nodes(where, specs)
+    else:
+        yield _ray()
     yield _store(where)
     yield _disk(where, specs)
     yield _data(where, specs)
@@ -112,13 +116,33 @@ def _torch() -> Check:
 
 
 def _ray() -> Check:
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        return Check("ray", True, f"RAY_ADDRESS={address}: a launch connects to it")
     done = _python_program(_RAY_PROGRAM)
     if done.returncode != 0:
         return Check("ray", False, f"cannot be started here: {_last_line(done.stderr)}", 3)
     return Check("ray", True, "starts here and runs a task")
+
+
+def _nodes(where: Settings, specs: Sequence[TrialSpec]) -> Iterator[Check]:
+    """The cluster that a launch here would use, and what each of its nodes says of itself."""
+    address = os.environ["RAY_ADDRESS"]
+    fields = json.dumps([spec.identity_fields() for spec in presence.wanted(specs)])
+    done = _run_python(
+        "-m", "orchestrator.launch_ray_nodes", str(where.store), str(where.data), fields
+    )
+    last = _last_line(done.stdout)
+    said: dict[str, Any] = (
+        json.loads(last) if last.startswith("{") else {"problem": _last_line(done.stderr)}
+    )
+    if problem := said.get("problem"):
+        yield Check("ray", False, f"RAY_ADDRESS={address}: {problem}", 3)
+        return
+    yield Check("ray", True, f"RAY_ADDRESS={address}: {len(said['nodes'])} nodes")
+    for node in said["nodes"]:
+        detail = f"{node['host']} ({node['address']}): "
+        if found := node["problems"]:
+            yield Check("node", False, detail + "; ".join(found), 3 if node["answered"] else 0)
+        else:
+            yield Check("node", True, f"{detail}{node['cpus']:g} CPUs, {node['gpus']:g} GPUs")
 
 
 def _store(where: Settings) -> Check:
@@ -176,10 +200,14 @@ def _existing(path: Path) -> Path:
 
 
 def _python_program(program: str) -> subprocess.CompletedProcess[str]:
+    return _run_python("-c", program)
+
+
+def _run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     try:
         return subprocess.run(
-            [sys.executable, "-P", "-c", program],
+            [sys.executable, "-P", *arguments],
             capture_output=True,
             text=True,
             timeout=_STARTS_S,

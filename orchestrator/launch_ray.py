@@ -23,7 +23,7 @@ from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator import launch_ray_nodes as nodes
-from orchestrator import worker
+from orchestrator import presence, worker
 from orchestrator.errors import UnreachableError, UserError
 from orchestrator.resources import Resources
 from orchestrator.worker import Job
@@ -152,8 +152,8 @@ class RayLauncher:
 
         A node that does not answer is left to Ray, which finds out whether it is dead.
         """
-        specs = {spec.dataset: spec for job in jobs for spec in job.specs}
-        fields = [spec.identity_fields() for spec in specs.values()]
+        specs = presence.wanted(spec for job in jobs for spec in job.specs)
+        fields = [spec.identity_fields() for spec in specs]
         seen = nodes.look(Path(jobs[0].store), Path(jobs[0].data), fields)
         if found := nodes.problems([report for report in seen if report.answered]):
             ray.shutdown()

@@ -6,12 +6,14 @@ it sees the store and can write there, whether the data is there, and which vers
 
 from __future__ import annotations
 
+import json
 import logging
 import platform
 import secrets
 import socket
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,9 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator import parcel
-from orchestrator.errors import UnreachableError
+from orchestrator import parcel, presence
+from orchestrator.errors import BnsweepError, UnreachableError
+from trainer.spec import TrialSpec
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "ray")
 _ANSWER_S = 60.0
@@ -40,19 +43,6 @@ class NodeReport:
     """One line each: why nothing can train there."""
     answered: bool = True
     """False for a node that said nothing: it may be dead, which Ray finds out after a minute."""
-
-
-def visit(store: Path, data: Path) -> list[NodeReport]:
-    """Connect to the cluster of RAY_ADDRESS, `look`, and leave it again (for doctor)."""
-    try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # Ray raises many types here; each means the same to the user
-        reason = " ".join(str(error).split())[:200]
-        raise UnreachableError(f"Ray cannot be reached: {reason}") from error
-    try:
-        return look(store, data)
-    finally:
-        ray.shutdown()
 
 
 def look(store: Path, data: Path, specs: Sequence[dict[str, Any]] = ()) -> list[NodeReport]:
@@ -129,20 +119,7 @@ def _store_problems(store: Path, sign: str) -> list[str]:
 
 
 def _data_problems(data: Path, specs: list[dict[str, Any]]) -> list[str]:
-    if not specs:
-        return []
-    # As in worker.py: what needs the trainer's libraries is loaded on the node only.
-    from trainer.datasets import arrays
-    from trainer.errors import DataError
-    from trainer.spec import TrialSpec
-
-    found = []
-    for fields in specs:
-        try:
-            arrays(TrialSpec.model_validate(fields), data)
-        except DataError as error:
-            found.append(str(error))
-    return found
+    return presence.problems([TrialSpec.model_validate(fields) for fields in specs], data)
 
 
 def _answer(node: Any, task: Any, sign: Path, here: dict[str, str]) -> NodeReport:
@@ -171,3 +148,18 @@ def _answer(node: Any, task: Any, sign: Path, here: dict[str, str]) -> NodeRepor
 def _silent(node: Any, problem: str) -> NodeReport:
     host, address = str(node["NodeManagerHostname"]), str(node["NodeManagerAddress"])
     return NodeReport(host, address, problems=(problem,), answered=False)
+
+
+def main(store: str, data: str, specs: str) -> None:
+    """Connect to the cluster of RAY_ADDRESS, `look`, and print the reports as JSON (for doctor)."""
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        found = [asdict(r) for r in look(Path(store), Path(data), json.loads(specs))]
+        said: dict[str, Any] = {"nodes": found}
+    except (BnsweepError, ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+        said = {"problem": " ".join(str(error).split())[:300]}
+    sys.stdout.write(json.dumps(said) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -9,6 +9,7 @@ log is kept apart. The log stays readable for a person who opens it in Ray's das
 from __future__ import annotations
 
 import base64
+import os
 import signal
 import subprocess
 import sys
@@ -83,8 +84,15 @@ def _files(names: Sequence[str]) -> Iterator[Path]:
 
 
 def _run(command: list[str]) -> int:
+    # What the command starts in its turn shall find the code that travelled, not the image's.
+    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path},
     )
     # Ray tells every process of a job to stop: the command obeys, and this one relays its end.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

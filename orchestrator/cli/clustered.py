@@ -6,6 +6,7 @@ command line is understood at home first: a mistake in it, or in the sweep file,
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from orchestrator.errors import UnreachableError
 
 LONG = ("launch", "resume")
 SHORT = ("status", "show", "logs", "stop", "discard", "sync", "audit", "report", "doctor", "gc")
-_VALUED, _FLAGS = ("--cluster",), ("--detach", "--image-has-code")
+_VALUED, _FLAGS = ("--cluster",), ("-d", "--detach", "--image-has-code")
 """Our own options, which do not travel."""
 
 
@@ -144,6 +145,8 @@ def _without(
             next(pending, None)
         elif argument == positional:
             positional = None
+        elif re.fullmatch("-[a-z]{2,}", argument):  # -dy is -d and -y
+            rest.append(argument.replace("d", ""))
         elif argument not in _FLAGS and argument.partition("=")[0] not in valued:
             rest.append(argument)
     return rest
