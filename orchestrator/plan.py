@@ -8,13 +8,12 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
 from orchestrator import costs
-from orchestrator.errors import UserError
 from orchestrator.history import Estimate, History
 from orchestrator.records import TrialStatus
 from orchestrator.store import Store
@@ -184,33 +183,29 @@ class Plan:
 
 def make(sweep: SweepSpec, store: Store) -> Plan:
     """The plan of a sweep over what the store has. Reads only."""
-    statuses = [store.state(spec) for spec in sweep.trials]
+    statuses = _statuses(sweep, store)
     history = History(store, zip(sweep.trials, statuses, strict=True))
-    known: dict[str, tuple[Costs, Estimate | None]] = {}
+    known: dict[tuple[Any, ...], tuple[str, Costs, Estimate | None]] = {}
     rows = []
     for spec, status in zip(sweep.trials, statuses, strict=True):
-        config_id = spec.config_id
-        if config_id not in known:
-            known[config_id] = (_costs(spec), history.estimate(spec))
+        configuration = tuple(value for name, value in spec if name != "seed")
+        if configuration not in known:
+            known[configuration] = (spec.config_id, _costs(spec), history.estimate(spec))
+        config_id, cost, estimate = known[configuration]
         runs, why = decision(status, store)
-        rows.append(Row(spec, status.trial_id, config_id, status, *known[config_id], runs, why))
+        rows.append(Row(spec, status.trial_id, config_id, status, cost, estimate, runs, why))
     return Plan(sweep.name, sweep.axes, sweep.resources, tuple(rows), _removed(sweep, store, rows))
 
 
-def check_limits(
-    plan: Plan, max_gpu_hours: float | None = None, max_memory: int | None = None
-) -> None:
-    """Refuse a plan beyond the limits (UserError), and say what to drop.
-
-    `max_memory`: bytes for one trial.
-    """
-    lines = []
-    if max_memory is not None:
-        lines += list(_too_large(plan, max_memory))
-    if max_gpu_hours is not None:
-        lines += list(_too_long(plan, max_gpu_hours))
-    if lines:
-        raise UserError(*lines)
+def _statuses(sweep: SweepSpec, store: Store) -> list[TrialStatus]:
+    """Each trial's state; one look at the store's folder spares a look for each new trial."""
+    begun = set(store.trial_ids())
+    statuses = []
+    for spec in sweep.trials:
+        trial_id = spec.trial_id
+        new = TrialStatus(trial_id, "pending", epochs=spec.epochs)
+        statuses.append(store.state(spec) if trial_id in begun else new)
+    return statuses
 
 
 def explain(spec: TrialSpec) -> dict[str, tuple[Any, Any]]:
@@ -260,50 +255,3 @@ def _group(rows: list[Row]) -> Group:
     first = rows[0]
     states: dict[str, int] = dict(Counter(str(row.status.state) for row in rows))
     return Group(first.spec, len(rows), states, first.costs, first.estimate)
-
-
-def _too_large(plan: Plan, max_memory: int) -> Iterator[str]:
-    for group in plan.groups():
-        if group.costs.memory_bytes > max_memory:
-            need = group.costs.memory_bytes / 1e9
-            yield (
-                f"{group.spec.config_id}: needs {need:.2f} GB, --max-memory allows "
-                f"{max_memory / 1e9:.2f}; drop it ({_exclusion(plan, group)}) or lower batch_size"
-            )
-
-
-def _too_long(plan: Plan, max_gpu_hours: float) -> Iterator[str]:
-    totals = plan.totals
-    if totals.gpu_hours is None:
-        yield (
-            f"{plan.sweep}: --max-gpu-hours cannot be kept: {totals.trials_of_unknown_length} "
-            "trials are of unknown length; run one of each configuration for an epoch first "
-            "(--set seeds=1 --set epochs=1)"
-        )
-        return
-    excess = totals.gpu_hours - max_gpu_hours
-    if excess <= 0:
-        return
-    yield (
-        f"{plan.sweep}: needs {totals.gpu_hours:.1f} GPU-hours, --max-gpu-hours allows "
-        f"{max_gpu_hours:g}; dropping these is enough:"
-    )
-    share = totals.gpu_hours / totals.hours if totals.hours else 0.0
-    for group, hours in _longest_first(plan):
-        if excess <= 0:
-            return
-        excess -= hours * share
-        yield f"  {group.spec.config_id}: {hours * share:.1f} GPU-hours ({_exclusion(plan, group)})"
-
-
-def _longest_first(plan: Plan) -> list[tuple[Group, float]]:
-    hours: Counter[str] = Counter()
-    for row in plan.rows:
-        hours[row.config_id] += (row.seconds_left or 0.0) / 3600  # type: ignore[assignment]
-    groups = [(group, float(hours[group.spec.config_id])) for group in plan.groups()]
-    return sorted(groups, key=lambda pair: -pair[1])
-
-
-def _exclusion(plan: Plan, group: Group) -> str:
-    fields = ", ".join(f"{axis}: {getattr(group.spec, axis)}" for axis in plan.axes)
-    return f"exclude: [{{{fields}}}]" if fields else "there is nothing else in the sweep"

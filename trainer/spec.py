@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -140,8 +141,7 @@ class TrialSpec(BaseModel):
 
     def identity_fields(self) -> dict[str, Any]:
         """The fields that differ from the global defaults, in order of declaration."""
-        default = TrialSpec.model_fields
-        fields = {name: value for name, value in self if value != default[name].default}
+        fields = {name: value for name, value in self if value != _defaults()[name]}
         if self.schedule == "step" and self.milestones == default_milestones(self.epochs):
             fields.pop("milestones", None)
         elif self.schedule == "step" and not self.milestones:
@@ -168,6 +168,11 @@ class TrialSpec(BaseModel):
             fields.pop("seed", None)
         payload = json.dumps([IDENTITY_VERSION, fields], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(payload.encode()).hexdigest()[:8]
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return {name: field.default for name, field in TrialSpec.model_fields.items()}
 
 
 def default_milestones(epochs: int) -> tuple[int, ...]:

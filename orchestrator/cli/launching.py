@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import detach as background
-from orchestrator import doctor, library, presence, settings
-from orchestrator import plan as planning
+from orchestrator import doctor, library, limits, presence, settings
 from orchestrator.cli import ending, names, options, progress, screen
 from orchestrator.cli.options import examples
 from orchestrator.cli.planning import MaxGpuHours, MaxMemory, summary
@@ -69,9 +68,7 @@ def launch(
     """Plan, then run what is missing or unfinished. Running it again continues."""
     swept = Sweep.load(sweep_file, *overrides)
     made = swept.plan(store)
-    planning.check_limits(
-        made, max_gpu_hours, None if max_memory is None else round(max_memory * 1e9)
-    )
+    limits.check(made, max_gpu_hours, None if max_memory is None else round(max_memory * 1e9))
     order = Order(retry_failed=retry_failed, wait=not no_wait)
     shown = _Shown(
         as_json=as_json, quiet=quiet, inline=inline, detach=detach, arguments=context.obj

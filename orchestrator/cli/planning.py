@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator import limits, settings, starter, sweep
 from orchestrator import plan as planning
 from orchestrator import schema as schema_module
-from orchestrator import settings, starter, sweep
 from orchestrator.cli import options, screen
 from orchestrator.cli.options import examples
 from orchestrator.errors import UserError
@@ -83,7 +83,7 @@ def plan(
     spec = sweep.load(sweep_file, overrides)
     made = planning.make(spec, Store(settings.load(store).store))
     limit = None if max_memory is None else round(max_memory * 1e9)
-    planning.check_limits(made, max_gpu_hours, limit)
+    limits.check(made, max_gpu_hours, limit)
     if as_json:
         screen.show_json(made.to_json())
     elif as_csv:
@@ -95,7 +95,7 @@ def plan(
 def groups(made: Plan) -> Any:
     """The plan's table: a line for each configuration, columns for the axes."""
     axes = [axis for axis in made.axes if axis != "seed"]
-    numbers = ["n", "params", "trained", "FLOPs", "memory", "stored", "time"]
+    numbers = ["params", "trained", "FLOPs", "memory", "stored", "time"]
     rows = [_group_row(group, axes) for group in made.groups()]
     return screen.table([*axes, *numbers, "state"], rows, right=numbers)
 
@@ -104,9 +104,8 @@ def _group_row(group: Group, axes: list[str]) -> list[Any]:
     cost = group.costs
     return [
         *(str(getattr(group.spec, axis)) for axis in axes),
-        str(group.trials),
-        screen.size(cost.counts.total),
-        screen.size(cost.counts.trainable),
+        f"{cost.counts.total:,}",
+        f"{cost.counts.trainable:,}",
         screen.size(cost.flops_per_image),
         screen.size(cost.memory_bytes) + "B",
         screen.size(cost.checkpoint_bytes) + "B",

@@ -15,11 +15,17 @@ def test_the_table_has_a_line_for_each_configuration(bnsweep, monkeypatch):
     said = bnsweep("plan", QUICKSTART)
     assert said.code == 0
     lines = said.out.splitlines()
-    assert lines[0].split()[:4] == ["depth", "trainable", "n", "params"]
-    assert lines[1].split()[:4] == ["8", "all", "2", "78k"]
+    assert lines[0].split()[:4] == ["depth", "trainable", "params", "trained"]
+    assert lines[1].split()[:4] == ["8", "all", "78,042", "78,042"]
     assert lines[1].split()[-2:] == ["2", "pending"]
     assert "quickstart: 12 of 12 trials to run" in lines
     assert max(map(len, lines)) <= 80
+
+
+def test_the_papers_counts_stand_in_the_table_of_its_main_figure(bnsweep, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line.split() for line in bnsweep("plan", "sweeps/depth.yaml").out.splitlines()]
+    assert ["866", "bn_only", "13,979,930", "64,736"] in [line[:4] for line in lines]
 
 
 def test_each_trial_has_its_line_on_request(bnsweep):

@@ -12,7 +12,6 @@ import pytest
 from made_results import made
 
 from orchestrator import claims, liveness, plan, sweep
-from orchestrator.errors import UserError
 from orchestrator.records import Launch
 from orchestrator.store import Store
 from trainer import results
@@ -178,34 +177,6 @@ def test_json_has_the_promised_keys_and_every_field_of_the_spec(store):
 def test_csv_has_a_line_for_each_trial(store):
     rows = list(csv.DictReader(io.StringIO(planned(store).to_csv())))
     assert [row["depth"] for row in rows] == ["8"] * 4 + ["14"] * 4
-
-
-def test_a_plan_within_its_limits_passes(store):
-    plan.check_limits(planned(store), max_memory=10**12)
-
-
-def test_too_much_memory_names_the_configurations_and_how_to_drop_them(store):
-    made_plan = planned(store)
-    largest = made_plan.totals.memory_bytes
-    with pytest.raises(UserError) as caught:
-        plan.check_limits(made_plan, max_memory=largest - 1)
-    (line,) = caught.value.lines
-    assert "exclude: [{depth: 14, trainable: all}]" in line
-
-
-def test_too_many_gpu_hours_name_the_longest_configurations_that_are_enough_to_drop(store):
-    for spec in sweep.parse(TEXT, "tiny.yaml", ["seeds=[99]"]).trials:
-        finish(store, spec, seconds=36_000.0 if spec.depth == 14 else 3_600.0)
-    with pytest.raises(UserError) as caught:
-        plan.check_limits(planned(store), max_gpu_hours=30)
-    assert "needs 44.0 GPU-hours" in caught.value.lines[0]
-    assert len(caught.value.lines) == 2
-    assert "20.0 GPU-hours (exclude: [{depth: 14" in caught.value.lines[1]
-
-
-def test_a_limit_on_hours_that_cannot_be_known_refuses(store):
-    with pytest.raises(UserError, match="8 trials are of unknown length"):
-        plan.check_limits(planned(store), max_gpu_hours=1)
 
 
 def test_explain_names_the_fields_that_differ_from_the_default():
