@@ -11,8 +11,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 LIBRARIES = ("torch", "torchvision", "numpy", "ray", "mlflow")
 
 
@@ -87,6 +85,8 @@ def interleave(case: Case, variants: Mapping[str, Callable[[], float]], rounds: 
 
 def machine() -> dict[str, Any]:
     """Where the numbers come from."""
+    import torch  # here, so that what measures a driver's memory does not have it
+
     return {
         "processor": _processor(),
         "cpus": torch.multiprocessing.cpu_count(),
