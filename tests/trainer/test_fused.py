@@ -133,6 +133,26 @@ def test_a_large_mean_does_not_spoil_the_variance() -> None:
     )
 
 
+@pytest.mark.parametrize("value", [0.0, 0.1, 50.0])
+def test_a_channel_of_equal_values_has_no_variance(value: float) -> None:
+    bn, y = (
+        norm(16),
+        torch.full((32, 16, 8, 8), value).contiguous(memory_format=torch.channels_last),
+    )
+    z = fused.fused(bn, y, None, False)
+    assert bn.running_var is not None
+    torch.testing.assert_close(bn.running_var, torch.full((16,), 0.9), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(z[0, :, 0, 0], bn.bias, rtol=0, atol=1e-2)
+
+
+def test_first_rows_unlike_the_others_do_not_spoil_the_variance() -> None:
+    y = torch.randn(32, 16, 8, 8).contiguous(memory_format=torch.channels_last)
+    y[:, :, 0] = 100.0  # as the border of a padded image
+    exact = fused.reference(norm(16).double(), y.double(), None, False)
+    z = fused.fused(norm(16), y, None, False)
+    torch.testing.assert_close(z.double(), exact, rtol=1e-5, atol=1e-5)
+
+
 def test_evaluation_uses_the_running_statistics_and_leaves_them() -> None:
     bn, y, r = norm(17), images(17, 1).detach(), images(17, 2).detach()
     bn.running_mean, bn.running_var = torch.randn(17), torch.rand(17) + 0.5

@@ -113,33 +113,32 @@ struct Blocks {
   }
 };
 
-// Sum of f(row) over rows [r, end), four partial sums to hide the latency of an addition.
-template <class F>
-inline Vec sum_rows(int64_t r, int64_t end, F f) {
-  Vec a{}, b{}, c{}, d{};
-  for (; r + 4 <= end; r += 4) {
-    a += f(r);
-    b += f(r + 1);
-    c += f(r + 2);
-    d += f(r + 3);
-  }
-  for (; r < end; ++r) a += f(r);
-  return (a + b) + (c + d);
-}
-
-// Mean and sum of squared deviations (from the block's own mean) of each channel.
+// Mean and sum of squared deviations of each channel. One pass: sums of d and d² about a center
+// near the mean (that of the first rows), so that a large mean does not cancel the variance away.
 template <class T>
 void block_moments(const Blocks& s, int64_t block, const T* y, float* mean, float* m2) {
   const int64_t begin = s.begin(block), end = s.end(block);
+  const int64_t sample = end - begin < 8 ? end - begin : 8;
   s.each_group([&](int64_t c, auto n) {
     auto at = [&](int64_t r) { return load(y + r * s.channels + c, n); };
-    const Vec center = sum_rows(begin, end, at) / (float)(end - begin);
-    const Vec spread = sum_rows(begin, end, [&](int64_t r) {
+    Vec center{};
+    for (int64_t r = begin; r < begin + sample; ++r) center += at(r);
+    center /= (float)sample;
+    Vec sum[4] = {}, square[4] = {};  // four chains hide the latency of an addition
+    auto add = [&](int64_t r, int chain) {
       const Vec d = at(r) - center;
-      return d * d;
-    });
-    store(mean + c, center, n);
-    store(m2 + c, spread, n);
+      sum[chain] += d;
+      square[chain] += d * d;
+    };
+    int64_t r = begin;
+    for (; r + 4 <= end; r += 4) add(r, 0), add(r + 1, 1), add(r + 2, 2), add(r + 3, 3);
+    for (; r < end; ++r) add(r, 0);
+    const Vec total = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    const Vec squares = (square[0] + square[1]) + (square[2] + square[3]);
+    const Vec shift = total / (float)(end - begin);
+    const Vec spread = squares - total * shift;
+    store(mean + c, center + shift, n);
+    store(m2 + c, spread < 0.0f ? Vec{} : spread, n);  // rounding, where all values are equal
   });
 }
 
