@@ -209,10 +209,13 @@ def _check_files(kind: Any, folder: Path, root: Path) -> None:
 
 
 def _download(kind: Any, folder: Path, root: Path) -> None:
+    """Fetch and unpack beside, then rename: a download that is cut off leaves nothing behind."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _socket_timeout(DOWNLOAD_TIMEOUT_S):
-            kind(str(root), train=True, download=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".download.") as scratch:
+            with _socket_timeout(DOWNLOAD_TIMEOUT_S):
+                kind(scratch, train=True, download=True)
+            os.rename(Path(scratch) / kind.base_folder, folder)
     except (OSError, RuntimeError) as error:
         reason = str(getattr(error, "reason", error)).splitlines()[0] if str(error) else "no answer"
         raise DataError(

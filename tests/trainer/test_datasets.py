@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import functools
 import hashlib
 import pickle
+import tarfile
 import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +141,45 @@ def test_without_data_and_network_one_line_says_where_to_put_it(tmp_path, no_net
     assert "\n" not in message
     assert f"{tmp_path / CIFAR10.base_folder}: no such data set" in message
     assert f"unpack cifar-10-python.tar.gz (from {CIFAR10.url}) so that" in message
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A folder and the address it is served at, on this machine."""
+    folder = tmp_path_factory.mktemp("server")
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
+        thread = threading.Thread(target=served.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{served.server_port}"
+        served.shutdown()
+        thread.join()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_where_there_is_a_network_the_files_are_fetched(
+    little_cifar, server, tmp_path_factory, monkeypatch
+) -> None:
+    folder, address = server
+    archive = folder / "cifar-10-python.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(little_cifar / CIFAR10.base_folder, CIFAR10.base_folder)
+    monkeypatch.setattr(CIFAR10, "url", f"{address}/{archive.name}")
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    empty = tmp_path_factory.mktemp("data")
+    fetched = datasets.arrays(CIFAR, empty)
+    assert fetched.digest == datasets.arrays(CIFAR, little_cifar).digest
+    assert {path.name for path in empty.iterdir()} == {CIFAR10.base_folder, datasets.PREPARED}
+
+
+def test_a_failed_download_leaves_nothing_behind(tmp_path, no_network) -> None:
+    with pytest.raises(DataError):
+        data.load(CIFAR, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} <= {datasets.PREPARED}
 
 
 def test_synthetic_images_are_the_same_every_time_and_of_any_size_and_number() -> None:
