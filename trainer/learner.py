@@ -7,6 +7,7 @@ loss and hits as tensors on the device, without waiting for it.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,3 +122,15 @@ class Learner:
         digest = hashlib.sha256(freezing.snapshot(self.model).digest.encode())
         digest.update(self.flat.statistics.cpu().numpy().tobytes())
         return digest.hexdigest()
+
+    def final_tensors(self) -> bytes:
+        """What training changed, by name, as a torch file: trained tensors, running statistics."""
+        names = set(self.trained.names)
+        tensors = {
+            name: tensor.detach().cpu().contiguous().clone()
+            for name, tensor in (*self.model.named_parameters(), *self.model.named_buffers())
+            if name in names or name.endswith(("running_mean", "running_var"))
+        }
+        buffer = io.BytesIO()
+        torch.save(tensors, buffer)
+        return buffer.getvalue()

@@ -6,7 +6,6 @@ then the journal's line, so that a resume can rewrite a line that is missing and
 
 from __future__ import annotations
 
-import io
 import logging
 import time
 from collections.abc import Callable
@@ -20,7 +19,8 @@ from torch import Tensor
 from trainer import checkpoint, data, freezing, fused, initial, journal, numerics, optim, probes
 from trainer.checkpoint import Header, Resume
 from trainer.data import Data
-from trainer.errors import DataError, Diverged, Stopped
+from trainer.epoch import Epoch
+from trainer.errors import DataError, Stopped
 from trainer.evaluate import evaluate
 from trainer.journal import Record
 from trainer.learner import Learner
@@ -103,7 +103,7 @@ class Trial:
         weights = resume.initial if resume else None
         self.learner = Learner(spec, device, kernels, weights, options.pretrained)
         initial.keep(spec, self.learner.model, folder, from_copy=bool(weights))
-        self.steps_per_epoch = -(-self.data.train.count // spec.batch_size)
+        self.epoch = Epoch(self.data.train.count, spec.batch_size, device)
         graph = options.graphs and device.type == "cuda" and self.learner.record_graph()
         self.numerics = numerics.describe(spec, device, options.threads, kernels, graph)
         self.digests = {
@@ -113,8 +113,6 @@ class Trial:
         }
         self.epochs_done = self.step_in_epoch = self.step = 0
         self.history: list[Record] = []
-        self.losses = torch.zeros(self.steps_per_epoch, device=device)
-        self.hits = torch.zeros(self.steps_per_epoch, device=device)
         self.exact, self.earlier_s, self.started_ms = True, 0.0, _now_ms()
         self.clock_start = time.perf_counter()
         if resume:
@@ -141,36 +139,21 @@ class Trial:
 
     def note(self, loss: Tensor, hits: Tensor) -> None:
         """Count an update; its mean loss and hits stay on the device until the epoch ends."""
-        self.losses[self.step_in_epoch], self.hits[self.step_in_epoch] = loss, hits
+        self.epoch.note(self.step_in_epoch, loss, hits)
         self.step_in_epoch += 1
         self.step += 1
 
     def end_epoch(self) -> dict[str, float]:
         """The epoch's training metrics; raises Diverged. Waits for the device."""
-        metrics = self._training_metrics(self.epochs_done + 1)
+        last_loss = self.history[-1].metrics.get("train/loss")
+        metrics = self.epoch.metrics(self.epochs_done + 1, last_loss)
         trained_here = self.data.train.count - self.first_in_epoch * self.spec.batch_size
         speed = trained_here / (time.perf_counter() - self.epoch_start)
         self.epochs_done, self.step_in_epoch = self.epochs_done + 1, 0
         return {**metrics, "lr": self.lr(self.step - 1), "images_per_second": speed}
 
-    def _training_metrics(self, epoch: int) -> dict[str, float]:
-        """Means over the epoch's images as they were trained on; raises Diverged."""
-        losses, hits = self.losses.double().cpu(), self.hits.double().cpu()
-        bad = (~losses.isfinite()).nonzero()
-        if len(bad):
-            step = int(bad[0])
-            before = losses[step - 1].item() if step else self.history[-1].metrics.get("train/loss")
-            raise Diverged(epoch, step, before)
-        count = self.data.train.count
-        sizes = torch.full_like(losses, self.spec.batch_size)
-        sizes[-1] = count - (self.steps_per_epoch - 1) * self.spec.batch_size
-        return {
-            "train/loss": float((losses * sizes).sum() / count),
-            "train/accuracy": 100 * float(hits.sum() / count),
-        }
-
     def lr(self, step: int) -> float:
-        return optim.lr(self.spec, step, self.steps_per_epoch)
+        return optim.lr(self.spec, step, self.epoch.steps)
 
     # --- what it leaves -------------------------------------------------------------------------
 
@@ -214,8 +197,8 @@ class Trial:
             values=self.learner.flat.values,
             statistics=self.learner.flat.statistics,
             optimizer=self.learner.optimizer.buffers,
-            losses=self.losses[: self.step_in_epoch],
-            hits=self.hits[: self.step_in_epoch],
+            losses=self.epoch.losses[: self.step_in_epoch],
+            hits=self.epoch.hits[: self.step_in_epoch],
         )
 
     def stop(self) -> NoReturn:
@@ -224,7 +207,7 @@ class Trial:
             self._checkpoint()
         raise Stopped(
             f"stopped in epoch {self.epochs_done + 1} before step {self.step_in_epoch + 1} "
-            f"of {self.steps_per_epoch}; it goes on from there"
+            f"of {self.epoch.steps}; it goes on from there"
         )
 
     def _probe(self) -> dict[str, float]:
@@ -247,7 +230,7 @@ class Trial:
         if not (artifacts / PROBES).exists():  # resumed from the last epoch's checkpoint
             self._probe()
         write_json(artifacts / FREEZE_PROOF, self._prove_freeze())
-        write_atomically(artifacts / FINAL_TENSORS, _final_tensors(learner))
+        write_atomically(artifacts / FINAL_TENSORS, learner.final_tensors())
         result = Result(
             trial_id=self.spec.trial_id,
             config_id=self.spec.config_id,
@@ -290,8 +273,7 @@ class Trial:
         self.learner.flat.load(resume.values, resume.statistics)
         for buffer, saved in zip(self.learner.optimizer.buffers, resume.optimizer, strict=True):
             buffer.copy_(saved)
-        self.losses[: len(resume.losses)] = resume.losses.to(self.device)
-        self.hits[: len(resume.hits)] = resume.hits.to(self.device)
+        self.epoch.restore(resume.losses, resume.hits)
         self.epochs_done, self.step_in_epoch = header.epochs_done, header.step_in_epoch
         self.step, self.history = header.step, list(header.history)
         self.exact = header.exact and numerics.same(header.numerics, self.numerics)
@@ -305,19 +287,6 @@ class Trial:
             written = {record.seq for record in journal.read(resume.folder / JOURNAL)}
             lines = [record for record in self.history if record.seq not in written]
         journal.rewrite(self.folder / JOURNAL, lines)
-
-
-def _final_tensors(learner: Learner) -> bytes:
-    """What training changed, by name: the trained tensors and BatchNorm's running statistics."""
-    names = set(learner.trained.names)
-    tensors: dict[str, Tensor] = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in (*learner.model.named_parameters(), *learner.model.named_buffers())
-        if name in names or name.endswith(("running_mean", "running_var"))
-    }
-    buffer = io.BytesIO()
-    torch.save({name: tensor.clone() for name, tensor in tensors.items()}, buffer)
-    return buffer.getvalue()
 
 
 def _now_ms() -> int:
