@@ -32,6 +32,9 @@ LOST_IN_ALL = 100
 IO_PAUSE_S = 1.0
 """The first pause before a store that failed is tried again is twice this, then it doubles."""
 TRACEBACK_CHARACTERS = 16_000
+NOT_AGAIN: tuple[FailureClass, ...] = ("diverged",)
+"""Failures that a new launch does not repeat unless the trial is named. The user's own mistakes
+(missing data, say) are tried again: they may have been mended."""
 SAME_TRACEBACK = 2
 """So many trials with the same traceback hold back the trials that are like them."""
 

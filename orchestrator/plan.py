@@ -14,15 +14,13 @@ from itertools import groupby
 from typing import Any
 
 from orchestrator import costs
+from orchestrator.failures import NOT_AGAIN
 from orchestrator.history import Estimate, History
 from orchestrator.records import TrialStatus
 from orchestrator.store import Store
 from orchestrator.sweep import Resources, SweepSpec
 from trainer.results import Counts
 from trainer.spec import TrialSpec
-
-NOT_AGAIN = ("diverged", "user")
-"""Failures that a launch does not repeat by itself: the same would happen."""
 
 
 @dataclass(frozen=True)

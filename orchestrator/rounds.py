@@ -118,7 +118,7 @@ def _decide(run: Run, spec: TrialSpec, status: TrialStatus) -> failures.Decision
     before = run.store.failure(spec.trial_id) if status.state == "failed" else None
     if before is None or spec.trial_id in run.order.trials:
         return failures.Decision(run=True)
-    again = run.order.retry_failed and before.failure != "diverged"
+    again = run.order.retry_failed and before.failure not in failures.NOT_AGAIN
     return failures.Decision(run=again, reason=before.cause)
 
 

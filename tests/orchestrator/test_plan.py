@@ -109,7 +109,7 @@ def test_a_running_trial_names_its_owner_and_is_not_run_beside_it(store):
         ("code", "failed", True),
         ("oom", "failed", True),
         ("diverged", "failed", False),
-        ("user", "failed", False),
+        ("user", "failed", True),
         ("stopped", "stopped", True),
         ("lost", "stopped", True),
     ],
