@@ -33,7 +33,7 @@ RC = {
     "hatch.linewidth": 0.6,
 }
 _NO_DATE: dict[str, Any] = {"svg": {"Date": None}, "png": {"Software": None}}
-PANEL_WIDTH, PANEL_HEIGHT = 3.4, 2.7
+PANEL_WIDTH, PANEL_HEIGHT, LEGEND_ROW = 3.4, 2.4, 0.2
 """Inches: one column of a journal."""
 DPI = 150
 
@@ -75,7 +75,8 @@ def look(label: str) -> Look:
 def in_order(labels: Sequence[str]) -> list[str]:
     """Distinct modes in the order in which every figure names them."""
     known = [label for label in _LOOKS if label in labels]
-    return known + sorted(set(labels) - set(known))
+    others = sorted(set(labels) - set(known), key=lambda label: (label.startswith("paper"), label))
+    return known + others
 
 
 def modes(groups: Sequence[Replicates]) -> list[str]:
@@ -103,7 +104,7 @@ def panels(
     """A figure of `count` panels in rows of up to `columns`, on one scale of y if so asked."""
     across = min(count, columns)
     down = -(-count // across)
-    width = PANEL_WIDTH * across if across > 1 else 4.6
+    width = PANEL_WIDTH * across if across > 1 else 5.0
     with mpl.rc_context(RC):
         figure = Figure(figsize=(width, height * down), layout="constrained")
         axes = figure.subplots(down, across, squeeze=False, sharey=share_y).ravel().tolist()
@@ -123,15 +124,24 @@ def legend(figure: Figure, axes: Sequence[Axes], paper: bool = False) -> None:
         (found["paper (hollow)"],) = axes[0].plot(
             [], [], color="0.4", marker="o", linestyle=":", markerfacecolor="white", linewidth=1
         )
-    columns = min(len(found), max(2, int(figure.get_size_inches()[0] / 1.75)))
+    widest = 0.75 + 0.075 * max((len(label) for label in found), default=0)  # inches
+    width, height = figure.get_size_inches()
+    columns = max(1, min(len(found), int(width / widest)))
+    figure.set_size_inches(width, height + LEGEND_ROW * -(-len(found) // columns))
     figure.legend(
         found.values(),
         found.keys(),
         loc="outside lower center",
-        ncols=max(1, columns),
+        ncols=columns,
         frameon=False,
         handlelength=2.6,
     )
+
+
+def seeds(axes: Axes, x: float, values: Sequence[float], colour: str) -> None:
+    """Each replicate as a dot behind the mean: what an interval of few seeds hides."""
+    if len(values) > 1:
+        axes.plot([x] * len(values), values, ".", color=colour, markersize=3, alpha=0.6, zorder=4)
 
 
 def percent(axes: Axes, label: str = "test accuracy (%)") -> None:

@@ -61,6 +61,7 @@ def _bars(
     )
     paper = False
     for place, member in zip(places, members, strict=True):
+        drawing.seeds(panel, place, member.values(), "0.3")
         if (value := best(rows, member.spec)) is not None:
             paper = True
             panel.plot([place], [value], color="0.4", marker="o", markerfacecolor="white")

@@ -16,6 +16,11 @@ from orchestrator.shapes import BELOW
 from orchestrator.slices import MOST_SLICES, Drawn, caption, slices
 from orchestrator.statistics import estimate
 
+TRAIN_BN = {
+    *("all", "bn_only", "bn_output", "bn_shortcut_output"),
+    *("gamma_only", "beta_only", "bias_only"),
+}
+"""Modes in which γ or β train; in the others they are as drawn at the start."""
 UNITS_OFF = "probe/relu_units_off"
 
 
@@ -49,7 +54,7 @@ def _ordered(members: Sequence[Replicates]) -> list[Replicates]:
 
 def histograms(panels: dict[str, list[Inside]], name: str, symbol: str) -> Drawn | None:
     """Density of γ or β over all layers, the replicates' together, a line a mode."""
-    panels = {key: kept for key, found in panels.items() if (kept := _with(found, name))}
+    panels = {key: _trained(kept) for key, found in panels.items() if (kept := _with(found, name))}
     if not panels:
         return None
     figure, axes = drawing.panels(len(panels))
@@ -63,8 +68,17 @@ def histograms(panels: dict[str, list[Inside]], name: str, symbol: str) -> Drawn
         panel.set_xlabel(f"{symbol} (all layers)")
         panel.set_ylabel("density (log scale)")
     drawing.legend(figure, axes)
-    text = f"Distribution of {symbol} after training, all layers and seeds together"
-    return Drawn(f"{name}_histogram", f"{text}.", figure)
+    text = (
+        f"Distribution of {symbol} after training, all layers and seeds together, "
+        "in the modes that train BatchNorm."
+    )
+    return Drawn(f"{name}_histogram", text, figure)
+
+
+def _trained(found: list[Inside]) -> list[Inside]:
+    """Those whose γ and β are not all as they began; all, where there are no such."""
+    moved = [inside for inside in found if inside.group.spec.trainable in TRAIN_BN]
+    return moved or found
 
 
 def _density(panel: Axes, inside: Inside, name: str) -> None:
@@ -102,7 +116,7 @@ def _with(found: Sequence[Inside], name: str) -> list[Inside]:
 
 def shares(groups: Sequence[Replicates]) -> Drawn | None:
     """Disabled features and dead ReLUs by network and mode."""
-    titles = {BELOW: "|γ| < 0.01 (% of all γ)", UNITS_OFF: "ReLUs off on > 99 % of inputs (%)"}
+    titles = {BELOW: "share of |γ| < 0.01 (%)", UNITS_OFF: "share of dead ReLUs (%)"}
     groups = [group for group in groups if any(group.values(metric) for metric in titles)]
     if not groups:
         return None
@@ -122,7 +136,9 @@ def shares(groups: Sequence[Replicates]) -> Drawn | None:
         drawing.names_below(panel, list(named))
         panel.set_ylabel(title)
     drawing.legend(figure, axes)
-    text = "Disabled features (left) and dead ReLUs (right)"
+    text = (
+        "Disabled features (left), and ReLUs that are off on more than 99 % of the inputs (right)"
+    )
     return Drawn("disabled_features", caption(text), figure)
 
 
@@ -146,7 +162,9 @@ def _share_bars(
         capsize=2,
         label=label,
     )
-    panel.set_ylim(bottom=0)
+    for place, member in bars.items():
+        drawing.seeds(panel, place, member.values(metric), "0.3")
+    panel.set_ylim(0, min(100.0, panel.get_ylim()[1]))
 
 
 def pruning(panels: dict[str, list[Inside]]) -> Drawn | None:
@@ -156,8 +174,8 @@ def pruning(panels: dict[str, list[Inside]]) -> Drawn | None:
         return None
     figure, axes = drawing.panels(len(panels))
     for panel, (title, members) in zip(axes, panels.items(), strict=True):
-        for inside in members:
-            _pruning_line(panel, inside)
+        for position, inside in enumerate(members):
+            _pruning_line(panel, inside, 1.05 ** (position - (len(members) - 1) / 2))
         panel.set_xscale("log")
         drawing.title(panel, title, [inside.group for inside in members])
         panel.set_xlabel("threshold on |γ|")
@@ -169,13 +187,14 @@ def pruning(panels: dict[str, list[Inside]]) -> Drawn | None:
     return Drawn("pruning", f"{caption(text)} {_images(panels)}", figure)
 
 
-def _pruning_line(panel: Axes, inside: Inside) -> None:
+def _pruning_line(panel: Axes, inside: Inside, aside: float) -> None:
+    """`aside`: a factor that moves the points of one mode beside those of another."""
     style = drawing.look(mode(inside.group.spec))
     thresholds = inside.all("prune_thresholds")[0]
     columns = np.stack(inside.all("pruned_accuracy")).T.tolist()
     found = [share for column in columns if (share := estimate(column))]
     panel.errorbar(
-        thresholds,
+        thresholds * aside,
         [share.mean for share in found],
         yerr=[share.half_width or 0.0 for share in found],
         color=style.colour,
@@ -214,9 +233,7 @@ def feature_maps(panels: dict[str, list[Inside]]) -> Drawn | None:
             panel = axes[2 * row + column]
             maps = inside.all(f"features_{place}")[0][0].astype(np.float32)
             panel.imshow(_mosaic(maps), cmap="gray", interpolation="nearest", aspect="equal")
-            panel.set_xticks([])
-            panel.set_yticks([])
-            panel.grid(visible=False)
+            panel.set_axis_off()
             panel.set_title(f"{mode(inside.group.spec)}, {place} convolution")
     text = "Feature maps of one test image in the first and the last spatial convolution"
     return Drawn(

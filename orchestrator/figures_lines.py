@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from orchestrator import drawing
 from orchestrator.published import Published
 from orchestrator.replicates import Replicates, mode
-from orchestrator.slices import MOST_SLICES, Drawn, Slices, best, caption, slices
+from orchestrator.slices import MOST_SLICES, Drawn, Slices, alt_init, best, caption, slices
 from trainer.spec import TrialSpec
 
 
@@ -105,6 +105,8 @@ def _lines(
             elinewidth=1,
             label=label,
         )
+        for member in line:
+            drawing.seeds(panel, x(member.spec), member.values(), style.colour)
         theirs = [(x(m.spec), value) for m in line if (value := best(rows, m.spec)) is not None]
         if theirs:
             paper = True
@@ -118,7 +120,17 @@ def _lines(
                 markerfacecolor="none",
                 zorder=3,
             )
+        if label == "bn_only":
+            _unidentified(panel, [(x(m.spec), alt_init(rows, m.spec)) for m in line])
     return paper
+
+
+def _unidentified(panel: Axes, points: Sequence[tuple[float, float | None]]) -> None:
+    """The paper's second bn_only curve: how its BatchNorm began is not known, so a line only."""
+    known = [(place, value) for place, value in points if value is not None]
+    if known:
+        label = "paper, other init"
+        panel.plot(*zip(*known, strict=True), "+:", color="0.5", linewidth=1, label=label)
 
 
 def against_k(groups: Sequence[Replicates]) -> Drawn | None:
@@ -154,6 +166,8 @@ def _k_panel(panel: Axes, members: Sequence[Replicates]) -> None:
         capsize=2.5,
         label="random_k",
     )
+    for member in line:
+        drawing.seeds(panel, member.spec.k, member.values(), style.colour)
     for member in members:
         level = member.estimate()
         if mode(member.spec) == "bn_only" and level:

@@ -76,6 +76,11 @@ def as_initialised(spec: TrialSpec) -> bool:
     return (spec.init, spec.bn_init, spec.weights) == ("kaiming_normal", "uniform", "random")
 
 
+def alternative(row: Published) -> bool:
+    """Whether the row is of the curve whose initialisation could not be identified."""
+    return row.mode == "bn_only_alt_init"
+
+
 @cache
 def published() -> tuple[Published, ...]:
     """All rows of the reference, in order."""

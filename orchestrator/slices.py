@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from orchestrator.drawing import network
-from orchestrator.published import Published
+from orchestrator.published import Published, alternative, as_initialised
 from orchestrator.replicates import ACCURACY, Replicates, mode, origin, varied
 from orchestrator.tables import show
 from trainer.spec import TrialSpec
@@ -55,6 +55,13 @@ def best(rows: Sequence[Published], spec: TrialSpec, metric: str = ACCURACY) -> 
     """The published accuracy of `spec`'s network and mode, the most precise one."""
     found = [row for row in rows if row.target == metric and row.matches(spec)]
     return min(found, key=lambda row: row.precision).value if found else None
+
+
+def alt_init(rows: Sequence[Published], spec: TrialSpec) -> float | None:
+    """The published accuracy of bn_only from an initialisation that could not be identified."""
+    network = (spec.dataset, spec.model, spec.depth, spec.width)
+    named = {(r.dataset, r.architecture, r.depth, r.width): r.value for r in rows if alternative(r)}
+    return named.get(network) if as_initialised(spec) else None
 
 
 def value_of(spec: TrialSpec, axis: str) -> str:

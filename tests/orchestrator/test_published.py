@@ -2,6 +2,7 @@ import pytest
 
 from orchestrator.published import count_of, parse, published
 from orchestrator.shapes import STATEMENTS
+from orchestrator.slices import alt_init, best
 from trainer.results import Counts
 from trainer.spec import TrialSpec
 
@@ -66,6 +67,18 @@ def test_a_count_belongs_to_every_mode_of_its_network():
 def test_the_precision_is_the_stated_one_or_half_of_the_last_digit(value, stated, precision):
     row = one(f"cifar10,cifar_resnet,14,1,bn_only,test_top1,{value},text,{stated}")
     assert row.precision == pytest.approx(precision)
+
+
+def test_the_unidentified_curve_is_a_reference_line_for_the_paper_s_initialisation_only():
+    spec = TrialSpec(depth=110, trainable="bn_only")
+    assert alt_init(published(), spec) == 71.7
+    assert alt_init(published(), spec.changed(bn_init="oneone")) is None
+    assert alt_init(published(), spec.changed(dataset="digits")) is None
+
+
+def test_beside_ours_stands_the_most_precise_of_several_published_values():
+    assert best(published(), TrialSpec(depth=110, trainable="bn_only")) == 69.5
+    assert best(published(), TrialSpec(depth=8, trainable="bn_only")) is None
 
 
 def test_top5_is_another_metric_than_top1():
