@@ -205,6 +205,7 @@ def _python_program(program: str) -> subprocess.CompletedProcess[str]:
 
 def _run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    quiet["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # listens on loopback alone
     try:
         return subprocess.run(
             [sys.executable, "-P", *arguments],

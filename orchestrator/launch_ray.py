@@ -18,6 +18,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from orchestrator import ray_environment
+
+ray_environment.prepare()  # Ray reads some of it when it is imported
+
+# ruff: noqa: E402
 import ray
 from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -90,7 +95,6 @@ class RayLauncher:
         threads = {"OMP_NUM_THREADS": str(self._resources.cpus)}
         worker_environment = {**_WORKER_ENVIRONMENT, **threads}
         if self._local:
-            os.environ.setdefault("RAY_AUTH_MODE", "disabled")
             for name, value in worker_environment.items():
                 os.environ.setdefault(name, value)  # the raylet's children inherit them
         try:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Annotated, Any
@@ -150,7 +152,9 @@ def _usage(error: TyperException) -> int:
 
 def _say(error: BaseException | None, *lines: str, code: int) -> int:
     if error is not None and os.environ.get("BNSWEEP_DEBUG"):
-        sys.excepthook(type(error), error, error.__traceback__)
+        # Libraries put the addresses they call into their errors, with the password that is in them.
+        trace = "".join(traceback.format_exception(error))
+        print(re.sub(r"(\w://)[^/\s@]+@", r"\1", trace), file=sys.stderr, end="")
     for line in lines:
         print(line, file=sys.stderr)
     return code
