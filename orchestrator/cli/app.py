@@ -152,7 +152,7 @@ def _usage(error: TyperException) -> int:
 
 def _say(error: BaseException | None, *lines: str, code: int) -> int:
     if error is not None and os.environ.get("BNSWEEP_DEBUG"):
-        # Libraries put the addresses they call into their errors, with the password that is in them.
+        # Libraries put the addresses they call into their errors, passwords included.
         trace = "".join(traceback.format_exception(error))
         print(re.sub(r"(\w://)[^/\s@]+@", r"\1", trace), file=sys.stderr, end="")
     for line in lines:
