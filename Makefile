@@ -22,14 +22,13 @@ types: setup
 imports: setup  ## who may import what (pyproject.toml)
 	.venv/bin/lint-imports
 
-test: setup  ## everything that needs no GPU and no container engine
-	$(PYTHON) -m pytest -m "not slow"
-
-test-all: setup  ## also what takes minutes
+test: setup  ## the whole suite; what needs a GPU, root or a container engine skips and says so
 	$(PYTHON) -m pytest
 
+test-all: test bench soak  ## also what takes long
+
 smoke: setup  ## the README's first sweep
-	./bnsweep launch sweeps/quickstart.yaml
+	./bnsweep launch sweeps/quickstart.yaml -y
 
 wheel: setup
 	rm -rf build
@@ -46,5 +45,6 @@ test-docker:  ## docker/compose.yaml on a real engine, with a worker and MLflow 
 bench: setup  ## each case beside its baseline; BENCH="--only packs --rounds 3"
 	$(PYTHON) tests/benchmarks/run.py $(BENCH)
 
-soak: setup
-	$(PYTHON) -m pytest tests/soak -s
+SOAK ?= 50
+soak: setup  ## random schedules of faults, SOAK of them
+	BNSWEEP_SOAK=$(SOAK) $(PYTHON) -m pytest tests/faults/test_schedules.py

@@ -33,8 +33,8 @@ def of(store: Store, trial_id: str) -> dict[str, Any]:
         found["config_id"] = spec.config_id
         found["fields"] = {name: value for name, (value, _) in plan.explain(spec).items()}
         found["parameters"] = costs.counts(spec).model_dump()
-    found["attempts"] = {str(n): _attempt(store, trial_id, n) for n in store.attempts(trial_id)}
-    found["result"] = _result(store, trial_id)
+    found.update((f"attempt {n}", _attempt(store, trial_id, n)) for n in store.attempts(trial_id))
+    found.update(_result(store, trial_id))
     found["folder"] = str(store.trial_folder(trial_id))
     return found
 
@@ -66,10 +66,10 @@ def _result(store: Store, trial_id: str) -> dict[str, Any]:
     if result is None:
         return {}
     return {
-        **result.metrics,
+        "metrics": result.metrics,
         "seconds": result.seconds,
-        "peak_memory_bytes": result.peak_memory_bytes,
+        "peak memory": result.peak_memory_bytes,
         "exact": result.exact,
-        **{f"numerics {name}": value for name, value in result.numerics.items()},
-        **{f"digest {name}": value for name, value in result.digests.items()},
+        "numerics": result.numerics,
+        "digests": result.digests,
     }

@@ -145,7 +145,7 @@ class Board:
 
     def _work(self, status: TrialStatus, epochs: int) -> float:
         spec = self._specs.get(status.trial_id)
-        return float(epochs * costs.flops_per_image(spec)) if spec else 0.0
+        return costs.training_flops(spec) * epochs / spec.epochs if spec and spec.epochs else 0.0
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
@@ -183,12 +183,15 @@ class Board:
 
 def labels(specs: Sequence[TrialSpec]) -> dict[str, str]:
     """A short name for each trial, from the fields in which they differ: `d14 bn_only s0`."""
-    varied = [
+    fields = [
+        spec.identity_fields() for spec in specs
+    ]  # milestones that follow epochs are left out
+    shown = [
         name
         for name in TrialSpec.model_fields
-        if name not in ("k", "seed") and len({repr(getattr(spec, name)) for spec in specs}) > 1
+        if name not in ("depth", "trainable", "k", "seed")
+        and len({repr(each.get(name)) for each in fields}) > 1
     ]
-    shown = [name for name in varied if name not in ("depth", "trainable")]
     return {spec.trial_id: _label(spec, shown) for spec in specs}
 
 
@@ -203,6 +206,14 @@ def _label(spec: TrialSpec, varied: Sequence[str]) -> str:
 def epochs_text(status: TrialStatus) -> str:
     """`3/10`: epochs done and to do."""
     return f"{status.epoch or 0}/{status.epochs}"
+
+
+def seconds_left(status: TrialStatus, spec: TrialSpec) -> float | None:
+    """Training time that a running trial has left at its speed; None where that is unknown."""
+    images = costs.training_images(spec)
+    if status.state != "running" or not status.images_per_second or not images:
+        return None
+    return (status.epochs - (status.epoch or 0)) * images / status.images_per_second
 
 
 def clock(seconds: float) -> str:

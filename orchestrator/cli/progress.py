@@ -88,7 +88,14 @@ def _follower(as_json: bool, quiet: bool) -> Iterator[Follower]:
         elif quiet:
             yield Quiet()
         elif stream.isatty():
-            with Live(console=screen.console(stream), auto_refresh=False, transient=True) as live:
+            terminal = screen.console(stream)
+            with Live(
+                console=terminal,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,  # what others write has its place: the launch's log
+                redirect_stderr=False,
+            ) as live:
                 yield OnTerminal(live)
         else:
             yield InLines(stream)

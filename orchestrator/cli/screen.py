@@ -68,6 +68,15 @@ def table(
     return made
 
 
+def entry(title: str, text: str) -> Table:
+    """A title and, beside it, a text that folds under itself."""
+    made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    made.add_column(style="bold", width=14, no_wrap=True)
+    made.add_column(overflow="fold")
+    made.add_row(title, text)
+    return made
+
+
 def state(name: str) -> Text:
     """A trial's state in its colour."""
     return Text(name, STATE_STYLES.get(name, ""))

@@ -15,10 +15,11 @@ from rich.text import Text
 from orchestrator import dossier, settings
 from orchestrator.cli import names, options, screen
 from orchestrator.cli.options import examples
-from orchestrator.live import Board, epochs_text, when
+from orchestrator.live import Board, clock, epochs_text, labels, seconds_left, when
 from orchestrator.records import STATES, Launch, TrialStatus
 from orchestrator.store import Store
 from trainer import results
+from trainer.spec import TrialSpec
 
 app = typer.Typer()
 
@@ -26,6 +27,7 @@ Watch = Annotated[bool, typer.Option("-w", "--watch", help="Look again every two
 Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on as the log grows.")]
 WATCH_S = 2.0
 FOLLOW_S = 0.5
+SHA256_LENGTH = 64
 
 
 @app.command(
@@ -51,7 +53,7 @@ def status(
     if as_json:
         screen.show_json(_status_json(launch, statuses))
     else:
-        screen.show(_trial_table(statuses), "", _counted(launch.sweep, statuses))
+        screen.show(_trial_table(launch, statuses), "", _counted(launch.sweep, statuses))
         failed = any(s.state == "failed" for s in statuses)
         screen.say(f"\nnext: bnsweep {'logs TRIAL' if failed else f'report {name}'}", "dim")
 
@@ -93,22 +95,39 @@ def _status_json(launch: Launch, statuses: list[TrialStatus]) -> dict[str, Any]:
         "sweep": launch.sweep,
         "launch": launch.number,
         "counts": {state: states.count(state) for state in STATES},
-        "trials": [asdict(s) for s in statuses],
+        "trials": [
+            {**asdict(status), "seconds_left": seconds_left(status, spec)}
+            for status, spec in zip(statuses, launch.specs, strict=True)
+        ],
     }
 
 
-def _trial_table(statuses: Iterable[TrialStatus]) -> Any:
+def _trial_table(launch: Launch, statuses: Iterable[TrialStatus]) -> Any:
+    short = labels(launch.specs)
     rows = [
         [
-            s.trial_id,
-            screen.state(s.state),
-            epochs_text(s),
-            "" if s.test_accuracy is None else f"{s.test_accuracy:.2f}",
-            s.cause if s.state in ("failed", "stopped") else s.owner,
+            short[status.trial_id],
+            status.trial_id.rpartition("-")[2],
+            screen.state(status.state),
+            epochs_text(status),
+            "" if status.test_accuracy is None else f"{status.test_accuracy:.2f}",
+            _remark(status, spec),
         ]
-        for s in statuses
+        for status, spec in zip(statuses, launch.specs, strict=True)
     ]
-    return screen.table(["trial", "state", "epoch", "acc %", ""], rows, right=["epoch", "acc %"])
+    columns = ["trial", "id", "state", "epoch", "acc %", ""]
+    return screen.table(columns, rows, right=["epoch", "acc %"])
+
+
+def _remark(status: TrialStatus, spec: TrialSpec) -> str:
+    """Of a running trial speed, time left and host; of one without a result the cause."""
+    if status.state in ("failed", "stopped"):
+        return status.cause
+    if status.state != "running":
+        return ""
+    left, rate = seconds_left(status, spec), status.images_per_second
+    parts = [f"{rate:.0f} img/s" if rate else "", f"{clock(left)} left" if left else ""]
+    return ", ".join(part for part in [*parts, status.owner.partition(",")[0]] if part)
 
 
 def _counted(name: str, statuses: Iterable[TrialStatus]) -> Text:
@@ -133,21 +152,22 @@ def show(
         screen.show_json(found)
         return
     for title, content in found.items():
-        if isinstance(content, dict):
-            lines = [f"  {key:<22} {_plain(value)}" for key, value in content.items()]
-            screen.show(Text(title, "bold"), *lines)
-        else:
-            screen.show(Text.assemble((f"{title:<24} ", "bold"), _plain(content)))
+        screen.show(screen.entry(title, _plain(content)))
 
 
 def _plain(value: Any) -> str:
+    """A value of the dossier for a person; probes and long digests are left to --json."""
+    if isinstance(value, dict):
+        shown = {k: v for k, v in value.items() if not k.startswith("probe/")}
+        hidden = len(value) - len(shown)
+        parts = [f"{k} {_plain(v)}" for k, v in shown.items()]
+        return ", ".join([*parts, f"and {hidden} probes (--json)"] if hidden else parts) or "none"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, (list, tuple)):
-        return "; ".join(map(_plain, value)) or "none"
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
-    return str(value)
+        return ", ".join(map(_plain, value)) or "none"
+    text = str(value)
+    return text[:12] if len(text) == SHA256_LENGTH and text.isalnum() else text
 
 
 @app.command("logs", epilog=examples("bnsweep logs 6dcfdff9", "bnsweep logs 6dcfdff9 -f"))

@@ -2,7 +2,10 @@
 
 import json
 
-from made_store import FAILED, FINISHED, PENDING, RUNNING
+from made_store import FAILED, FINISHED, PENDING, RUNNING, begun
+
+from orchestrator.cli import watching
+from trainer import journal, results
 
 
 def test_status_lists_the_sweeps(bnsweep, launched):
@@ -19,11 +22,15 @@ def test_status_of_an_empty_store_says_how_to_begin(bnsweep):
 
 def test_status_of_a_sweep_shows_each_trial_and_the_causes(bnsweep, launched):
     lines = bnsweep("status", "depth").out.splitlines()
-    by_id = {line.split()[0]: line for line in lines if line.startswith("cifar")}
-    assert by_id[FINISHED.trial_id].split()[1:] == ["finished", "3/3", "71.25"]
-    assert by_id[FAILED.trial_id].endswith("ValueError: no such thing")
-    assert by_id[RUNNING.trial_id].split()[1:4] == ["running", "1/3", "20.00"]
-    assert by_id[PENDING.trial_id].split()[1:] == ["pending", "0/3"]
+    by_id = {line.split()[3]: line for line in lines if line.startswith("d14 bn_only s")}
+
+    def line(spec):
+        return by_id[spec.trial_id.rpartition("-")[2]]
+
+    assert line(FINISHED).split()[4:] == ["finished", "3/3", "71.25"]
+    assert line(FAILED).endswith("ValueError: no such thing")
+    assert line(RUNNING).split()[4:7] == ["running", "1/3", "20.00"]
+    assert line(PENDING).split()[4:] == ["pending", "0/3"]
     assert lines[-1] == "depth: 1 pending, 1 running, 1 finished, 1 failed"
 
 
@@ -52,14 +59,14 @@ def test_an_unknown_sweep_is_a_mistake_with_the_nearest_name(bnsweep, launched):
 def test_show_says_everything_and_why_a_trial_will_not_run(bnsweep, launched):
     said = bnsweep("show", FINISHED.trial_id)
     assert "finished: not trained again" in said.out
-    for text in ("bn_only", "71.25", "175258", FINISHED.config_id, "numerics device", "depth"):
+    for text in ("bn_only", "71.25", "175258", FINISHED.config_id, "device cpu", "depth"):
         assert text in said.out
 
 
 def test_show_as_json_is_one_object(bnsweep, launched):
     found = json.loads(bnsweep("show", FAILED.trial_id, "--json").out)
     assert (found["state"], found["runs"], found["sweeps"]) == ("failed", True, ["depth"])
-    assert "code: ValueError: no such thing" in found["attempts"]["1"]
+    assert "code: ValueError: no such thing" in found["attempt 1"]
 
 
 def test_a_trial_that_nothing_has_begun_can_be_shown(bnsweep, launched):
@@ -93,3 +100,23 @@ def test_logs_of_a_trial_that_was_never_begun_say_so(bnsweep, launched):
 
 def test_following_the_log_of_a_trial_at_rest_ends(bnsweep, launched):
     assert bnsweep("logs", FAILED.trial_id, "-f").out.endswith("epoch 1 done\n")
+
+
+def test_a_running_trial_shows_its_speed_and_the_time_it_has_left(bnsweep, launched):
+    spec = RUNNING.changed(seed=9)
+    claim = begun(launched, spec)
+    record = journal.read(claim.folder / results.JOURNAL)[-1]
+    faster = record.model_copy(
+        update={"epoch": 2, "seq": 2, "metrics": {"images_per_second": 1000.0}}
+    )
+    journal.append(claim.folder / results.JOURNAL, [faster])
+    status = launched.state(spec)
+    assert watching.seconds_left(status, spec) == 50.0  # an epoch of CIFAR-10 is 50,000 images
+    assert watching._remark(status, spec).startswith("1000 img/s, 50 s left, ")
+
+
+def test_show_fits_one_screen(bnsweep, launched, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = bnsweep("show", FINISHED.trial_id).out.splitlines()
+    assert len(lines) <= 30
+    assert max(map(len, lines)) <= 80

@@ -6,6 +6,7 @@ import io
 import pytest
 from rich.console import Console
 
+from orchestrator import costs
 from orchestrator.live import Board, Event, clock, labels
 from orchestrator.records import Launch, TrialStatus
 from trainer.spec import TrialSpec
@@ -103,17 +104,10 @@ def test_the_time_left_is_scaled_by_flops_from_finished_trials_and_says_so(board
     board.update(changed(*finished, status(1, epoch=5)))
     text = board.summary()
     left, basis = board.time_left()
-    # Modes share a network, so its FLOPs: half of trial 1 (15 s), and two of depth 32.
-    per_trial = 30.0 * flops(32) / flops(14)
-    assert left == pytest.approx(15.0 + 2 * per_trial)
+    work = [costs.training_flops(spec) for spec in SPECS]
+    assert left == pytest.approx(30.0 * (work[1] / 2 + work[2] + work[3]) / work[0])
     assert basis == "as 1 took"
     assert text == f"1/4 done, 1 running · 1/min · {clock(left)} left (as 1 took)"
-
-
-def flops(depth):
-    from orchestrator import costs
-
-    return costs.flops_per_image(TrialSpec(depth=depth))
 
 
 def test_without_a_finished_trial_no_time_is_guessed(board):
@@ -177,6 +171,8 @@ def test_an_event_as_json_has_the_status_and_its_kind():
 def test_labels_name_what_differs_between_the_trials():
     specs = [TrialSpec(depth=14, lr=lr, seed=1) for lr in (0.1, 0.2)]
     assert list(labels(specs).values()) == ["d14 all lr=0.1 s1", "d14 all lr=0.2 s1"]
+    longer = [TrialSpec(depth=14, epochs=epochs) for epochs in (10, 20)]
+    assert list(labels(longer).values()) == ["d14 all epochs=10 s0", "d14 all epochs=20 s0"]
     wide = [TrialSpec(depth=14, width=w, trainable="random_k", k=2) for w in (1, 2)]
     assert list(labels(wide).values()) == ["d14 random_2 w1 s0", "d14 random_2 w2 s0"]
 
