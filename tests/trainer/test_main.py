@@ -69,7 +69,7 @@ def test_sigterm_stops_at_a_step_and_the_same_command_resumes(tmp_path) -> None:
     with process:
         process.stdout.readline()  # epoch 0 is written: it trains
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=240)
     assert process.returncode == 4
     assert errors.startswith("stopped in epoch")
     assert "Traceback" not in errors
