@@ -59,7 +59,7 @@ class Published:
         """The row in words: `cifar_resnet 14 ×1 bn_only`."""
         size = f" {self.depth}" if self.depth else ""
         size += f" ×{self.width}" if self.width else ""
-        return f"{self.architecture}{size} {self.mode}"
+        return f"{self.architecture}{size} {self.mode.strip('-')}".strip()
 
     def matches(self, spec: TrialSpec) -> bool:
         """Whether `spec` is the row's network and mode (whatever the protocol of its training)."""

@@ -89,7 +89,10 @@ def _against_the_paper(
     rows: Sequence[Published],
 ) -> list[str]:
     run = [verdict for verdict in judged if verdict.outcome != "not run"]
+    counts = [verdict for verdict in run if verdict.published.kind == "count"]
+    values = [verdict for verdict in run if verdict.published.kind != "count"]
     others = [verdict for verdict in judged if verdict.outcome == "not run"]
+    equal = sum(verdict.outcome == "reproduced" for verdict in counts)
     unmapped = [row for row in rows if row.kind == "unmapped"]
     return [
         page.paragraph(
@@ -98,8 +101,12 @@ def _against_the_paper(
             "paper's protocol. Deviates: a one-sided test shows it to be above. A parameter count "
             "must be equal. Under another protocol there is no verdict, only the numbers."
         ),
-        page.table(verdict_table(run)),
+        page.table(verdict_table(values)),
         page.table(shape_table(checked)),
+        page.folded(
+            f"{len(counts)} published parameter counts, {equal} equal to ours",
+            page.table(verdict_table(counts)),
+        ),
         page.folded(f"{len(others)} published values not run", page.table(verdict_table(others))),
         page.folded(f"{len(unmapped)} published values unmapped", page.table(_unmapped(unmapped))),
     ]
@@ -111,6 +118,8 @@ def verdict_table(judged: Sequence[verdicts.Verdict]) -> Table:
     for verdict in judged:
         row, digits = verdict.published, 0 if verdict.published.kind == "count" else 1
         ours = with_interval(verdict.ours, digits) if verdict.ours else "–"
+        if verdict.ours and not digits:
+            ours = f"{verdict.ours.mean:,.0f}"
         precision = f" ± {row.precision:g}" if row.precision else ""
         rows.append(
             [

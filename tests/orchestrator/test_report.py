@@ -129,6 +129,7 @@ def test_the_page_has_the_accuracy_table_and_names_the_protocol(finished):
     assert "epochs 2 (paper: 160)" in text
     assert "Measured on 50 of 360 test images." in text
     assert "Not complete" not in text
+    assert "8 published parameter counts, 8 equal to ours" in text
 
 
 def test_csv_tables_hold_every_number(finished):

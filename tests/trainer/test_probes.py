@@ -136,6 +136,17 @@ def test_every_relu_is_seen_once_whether_a_kernel_computes_it_or_not(model, tmp_
     assert tuple(arrays["relu_shapes"][0]) == (16, 8, 8)
 
 
+@pytest.mark.parametrize(
+    ("network", "depth", "relus"),
+    [("cifar_vgg", 11, 8), ("imagenet_resnet", 18, 17), ("bottleneck_resnet", 11, 11)],
+)
+def test_the_relus_of_every_network_are_seen(tmp_path, network, depth, relus):
+    spec = SPEC.changed(model=network, depth=depth, dataset="synthetic", crop_padding=4)
+    model = models.build(spec)
+    _, arrays = measure(model, tmp_path, spec, data(count=4, side=32), probes=("relu",))
+    assert len(arrays["relu_shapes"]) == relus
+
+
 def test_a_relu_that_never_fires_is_off_and_one_that_always_fires_is_not(model, tmp_path):
     with torch.no_grad():
         model.bn1.weight.zero_()
