@@ -7,6 +7,7 @@ only its command: importing it takes longer than starting to wait for it.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -25,6 +26,7 @@ from orchestrator.settings import Settings
 START_S = 90.0
 """A first start makes the database's tables, which takes up to 45 s on PostgreSQL."""
 END_S = 5.0
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -90,7 +92,15 @@ def _start(settings: Settings, host: str, port: int, log: Path) -> subprocess.Po
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # so that its children can be ended with it
+            preexec_fn=_end_with_parent,
         )
+
+
+def _end_with_parent() -> None:
+    """In the new process: have Linux end it when the thread that started it is gone, so that a
+    killed `ui` leaves no server behind. Elsewhere it stays."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _wait_until_healthy(served: Served, log: Path) -> None:

@@ -3,6 +3,9 @@
 import contextlib
 import os
 import socket
+import subprocess
+import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -39,6 +42,24 @@ def test_it_listens_on_loopback_only_answers_and_leaves_nothing_running(mlflow_s
     served.close()
     with pytest.raises(ProcessLookupError):
         os.killpg(group, 0)
+
+
+def test_a_killed_process_takes_its_server_with_it(mlflow_settings):
+    code = (
+        "import sys, pathlib; from orchestrator import ui, settings; "
+        f"store = pathlib.Path({str(mlflow_settings.store)!r}); "
+        "print(ui.serve(settings.load(store)).process.pid, flush=True); sys.stdin.read()"
+    )
+    owner = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with owner:
+        group = int(owner.stdout.readline())
+        owner.kill()
+    deadline = time.monotonic() + 60
+    while processes_of(group):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def processes_of(group):
