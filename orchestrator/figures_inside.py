@@ -21,7 +21,7 @@ TRAIN_BN = {
     *("gamma_only", "beta_only", "bias_only"),
 }
 """Modes in which γ or β train; in the others they are as drawn at the start."""
-UNITS_OFF = "probe/relu_units_off"
+UNITS_OFF = "trained/relu_units_off"
 
 
 def inside_figures(found: Sequence[Inside]) -> list[Drawn]:

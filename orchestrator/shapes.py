@@ -18,7 +18,7 @@ from orchestrator.tables import with_interval
 from orchestrator.verdicts import deviations
 
 Outcome = Literal["holds", "does not hold", "undecided", "not run"]
-BELOW = "probe/gamma_below_0.01"
+BELOW = "trained/gamma_below_0.01"
 
 
 @dataclass(frozen=True)

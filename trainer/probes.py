@@ -1,9 +1,10 @@
 """What a trained network looks like inside: BatchNorm's γ and β, dead ReLUs, feature maps.
 
 Measured once, after training, on the test images. The arrays go to `artifacts/probes.npz`, a
-picture to `artifacts/feature_maps.png`, the scalars into the result's metrics as `probe/…` (all
+picture to `artifacts/feature_maps.png`, the scalars into the result's metrics as `trained/…` (all
 shares and accuracies in %). Short trials measure on evenly spaced test images only, so that the
-probes stay below 5 % of a trial's time; `images` and `probe/images` say on how many.
+probes stay below 5 % of a trial's time; `images` and `trained/images` say on how many.
+The prefix sorts after `test/` and `train/`: MLflow's chart page shows the curves first.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def run(
     arrays |= {"images": np.array(images.count), "of_images": np.array(data.test.count)}
     arrays |= {"seconds": np.array(time.perf_counter() - start)}
     write_atomically(folder / PROBES, _packed(arrays))
-    return {**scalars, "probe/images": float(images.count)}
+    return {**scalars, "trained/images": float(images.count)}
 
 
 # --- γ and β ------------------------------------------------------------------------------------
@@ -116,10 +117,10 @@ def affine_scalars(arrays: Arrays) -> dict[str, float]:
     """Share of |γ| below each threshold, and moments of γ and β."""
     gamma, beta = arrays["gamma"], arrays["beta"]
     below = {
-        f"probe/gamma_below_{t:g}": 100 * float((np.abs(gamma) < t).mean()) for t in THRESHOLDS
+        f"trained/gamma_below_{t:g}": 100 * float((np.abs(gamma) < t).mean()) for t in THRESHOLDS
     }
     moments = {
-        f"probe/{name}_{moment.__name__}": float(moment(values))
+        f"trained/{name}_{moment.__name__}": float(moment(values))
         for name, values in (("gamma", gamma), ("beta", beta))
         for moment in (np.mean, np.std)
     }
@@ -154,8 +155,8 @@ def prune(model: nn.Module, layers: dict[str, _BatchNorm], images: ProbeImages) 
 def _pruning_scalars(arrays: Arrays) -> dict[str, float]:
     pruned = zip(THRESHOLDS, arrays["pruned_accuracy"].tolist(), strict=True)
     return {
-        "probe/accuracy_unpruned": float(arrays["unpruned_accuracy"]),
-        **{f"probe/accuracy_pruned_{threshold:g}": accuracy for threshold, accuracy in pruned},
+        "trained/accuracy_unpruned": float(arrays["unpruned_accuracy"]),
+        **{f"trained/accuracy_pruned_{threshold:g}": accuracy for threshold, accuracy in pruned},
     }
 
 
@@ -240,8 +241,8 @@ def _activity_scalars(arrays: Arrays) -> dict[str, float]:
     sizes = arrays["relu_shapes"].prod(1)
     zero = arrays["relu_channel_zero"]
     return {
-        "probe/relu_units_off": float(np.average(arrays["relu_units_off"], weights=sizes)),
-        "probe/relu_channels_off": 100 * float((zero > 100 * OFF).mean()),
+        "trained/relu_units_off": float(np.average(arrays["relu_units_off"], weights=sizes)),
+        "trained/relu_channels_off": 100 * float((zero > 100 * OFF).mean()),
     }
 
 

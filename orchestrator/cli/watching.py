@@ -158,7 +158,7 @@ def show(
 def _plain(value: Any) -> str:
     """A value of the dossier for a person; probes and long digests are left to --json."""
     if isinstance(value, dict):
-        shown = {k: v for k, v in value.items() if not k.startswith("probe/")}
+        shown = {k: v for k, v in value.items() if not k.startswith("trained/")}
         hidden = len(value) - len(shown)
         parts = [f"{k} {_plain(v)}" for k, v in shown.items()]
         return ", ".join([*parts, f"and {hidden} probes (--json)"] if hidden else parts) or "none"

@@ -85,7 +85,7 @@ def finished_store(tmp_path_factory):
     launch(store, specs)
     accuracy = {"all": 60.0, "bn_only": 30.0}
     for spec in specs:
-        metrics = {"probe/gamma_below_0.01": 9.0 + spec.seed, "probe/relu_units_off": 3.0}
+        metrics = {"trained/gamma_below_0.01": 9.0 + spec.seed, "trained/relu_units_off": 3.0}
         value = accuracy[spec.trainable] + spec.depth / 4 + spec.seed / 10
         finish(store, spec, value, probed(spec.seed), metrics=metrics)
     return store

@@ -94,10 +94,10 @@ def test_the_share_of_small_gamma_counts_magnitudes(model, tmp_path):
     with torch.no_grad():
         model.bn1.weight[:4] = torch.tensor([0.0, -0.004, 0.03, -0.3])
     scalars, arrays = measure(model, tmp_path)
-    assert scalars["probe/gamma_below_0.001"] == pytest.approx(100 / 336)
-    assert scalars["probe/gamma_below_0.01"] == pytest.approx(200 / 336)
-    assert scalars["probe/gamma_below_0.05"] == pytest.approx(300 / 336)
-    assert scalars["probe/gamma_below_0.5"] == pytest.approx(400 / 336)
+    assert scalars["trained/gamma_below_0.001"] == pytest.approx(100 / 336)
+    assert scalars["trained/gamma_below_0.01"] == pytest.approx(200 / 336)
+    assert scalars["trained/gamma_below_0.05"] == pytest.approx(300 / 336)
+    assert scalars["trained/gamma_below_0.5"] == pytest.approx(400 / 336)
     assert arrays["curve"][-1] == pytest.approx(400 / 336)
     assert arrays["curve"][0] == pytest.approx(100 / 336)
 
@@ -109,11 +109,11 @@ def test_pruning_all_of_gamma_leaves_a_constant_prediction(model, tmp_path):
     model.eval()
     with torch.no_grad():
         right = model(images).argmax(1) == torch.arange(20) % 10
-    assert scalars["probe/accuracy_unpruned"] == pytest.approx(100 * right.float().mean().item())
-    assert scalars["probe/accuracy_pruned_0.005"] == scalars["probe/accuracy_unpruned"]
-    assert scalars["probe/accuracy_pruned_0.01"] == pytest.approx(10.0)
+    assert scalars["trained/accuracy_unpruned"] == pytest.approx(100 * right.float().mean().item())
+    assert scalars["trained/accuracy_pruned_0.005"] == scalars["trained/accuracy_unpruned"]
+    assert scalars["trained/accuracy_pruned_0.01"] == pytest.approx(10.0)
     assert list(arrays["pruned_accuracy"]) == [
-        scalars[f"probe/accuracy_pruned_{t:g}"] for t in probes.THRESHOLDS
+        scalars[f"trained/accuracy_pruned_{t:g}"] for t in probes.THRESHOLDS
     ]
 
 
@@ -159,7 +159,7 @@ def test_a_relu_that_never_fires_is_off_and_one_that_always_fires_is_not(model, 
     assert arrays["relu_unit_histogram"][0][-1] == 4 * 64
     sizes = arrays["relu_shapes"].prod(1)
     overall = (arrays["relu_units_off"] * sizes).sum() / sizes.sum()
-    assert scalars["probe/relu_units_off"] == pytest.approx(overall)
+    assert scalars["trained/relu_units_off"] == pytest.approx(overall)
 
 
 def test_zero_frequencies_are_over_all_inputs(model, tmp_path):
@@ -180,7 +180,7 @@ def test_accuracy_by_class_adds_up_and_a_class_without_images_has_none(model, tm
     assert list(arrays["class_images"][:4]) == [4, 4, 4, 0]
     assert np.isnan(arrays["class_accuracy"][3:]).all()
     mean = arrays["class_accuracy"][:3].mean()
-    assert mean == pytest.approx(scalars["probe/accuracy_unpruned"])
+    assert mean == pytest.approx(scalars["trained/accuracy_unpruned"])
 
 
 def test_feature_maps_come_from_the_first_and_last_spatial_convolution(model, tmp_path):
@@ -214,7 +214,7 @@ def test_a_network_without_batch_norm_is_probed_for_the_rest(tmp_path):
         torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 36, 10)
     )
     scalars, arrays = measure(plain, tmp_path)
-    assert not any(name.startswith("probe/gamma") for name in scalars)
+    assert not any(name.startswith("trained/gamma") for name in scalars)
     assert "pruned_accuracy" not in arrays
     assert arrays["class_accuracy"].shape == (10,)
     assert arrays["features_late"].shape == (4, 4, 6, 6)
@@ -225,7 +225,7 @@ def test_short_trials_measure_on_fewer_images_evenly_spaced_and_say_so(model, tm
     assert budget(SPEC, given) == int(0.04 * (2 * 500 + 400))
     scalars, arrays = measure(model, tmp_path, given=given)
     stride = -(-400 // FEWEST_IMAGES)
-    assert scalars["probe/images"] == arrays["images"] == len(range(0, 400, stride))
+    assert scalars["trained/images"] == arrays["images"] == len(range(0, 400, stride))
     assert arrays["of_images"] == 400
     chosen = ProbeImages(SPEC, given, CPU, passes=12)
     kept = torch.cat([images for images, _ in chosen.batches()])
@@ -248,11 +248,13 @@ def test_long_trials_measure_on_every_test_image(model):
 def test_a_trial_ends_with_the_probes_in_its_last_record_and_its_artifacts(tmp_path):
     spec = SPEC.changed(trainable="bn_only")
     result = train.train(spec, tmp_path, options=train.Options(data=tmp_path, device="cpu"))
-    assert result.metrics["probe/gamma_below_0.01"] >= 0.0
-    assert "probe/relu_units_off" in result.metrics
+    assert result.metrics["trained/gamma_below_0.01"] >= 0.0
+    assert "trained/relu_units_off" in result.metrics
+    sections = sorted({name.partition("/")[0] for name in result.metrics if "/" in name})
+    assert sections == ["test", "train", "trained"]  # MLflow's order: the curves come first
     records = read(tmp_path / results.JOURNAL)
     assert records[-1].metrics == result.metrics
-    assert not any(name.startswith("probe/") for name in records[0].metrics)
+    assert not any(name.startswith("trained/") for name in records[0].metrics)
     assert (tmp_path / results.ARTIFACTS / results.PROBES).exists()
     head = (tmp_path / results.RESULT).read_text()[:16_000]
     assert '"finished_ms"' in head  # readers of a summary read only so far
@@ -261,7 +263,7 @@ def test_a_trial_ends_with_the_probes_in_its_last_record_and_its_artifacts(tmp_p
 def test_a_trial_can_go_without_probes(tmp_path):
     options = train.Options(data=tmp_path, device="cpu", probes=())
     result = train.train(SPEC.changed(epochs=0), tmp_path, options=options)
-    assert not any(name.startswith("probe/") for name in result.metrics)
+    assert not any(name.startswith("trained/") for name in result.metrics)
     assert not (tmp_path / results.ARTIFACTS / results.PROBES).exists()
 
 
