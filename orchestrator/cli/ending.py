@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -10,7 +11,8 @@ from rich.text import Text
 
 from orchestrator.cli import screen
 from orchestrator.driver import Outcome
-from orchestrator.library import Sweep
+from orchestrator.errors import BnsweepError
+from orchestrator.library import Sweep, connect
 from orchestrator.live import labels
 from orchestrator.settings import Settings
 from orchestrator.store import Store
@@ -26,7 +28,7 @@ def show(swept: Sweep, outcome: Outcome, settings: Settings) -> None:
     screen.show(counted)
     for line in failures(swept, outcome):
         screen.say(line, "red")
-    for line in advice(swept, outcome):
+    for line in advice(swept, outcome, charts(swept, outcome, settings)):
         screen.say(line)
 
 
@@ -39,8 +41,8 @@ def as_json(swept: Sweep, outcome: Outcome, settings: Settings) -> None:
         "counts": outcome.counts,
         "exit_code": outcome.exit_code,
         "untracked_trials": outcome.backlog.trials,
+        "curves": charts(swept, outcome, settings),
         "store": str(settings.store),
-        "tracker": "embedded" if settings.embedded_tracker else "server",
     }
     screen.write(json.dumps(event) + "\n")
 
@@ -77,7 +79,15 @@ def failures(swept: Sweep, outcome: Outcome) -> list[str]:
     return lines
 
 
-def advice(swept: Sweep, outcome: Outcome) -> list[str]:
+def charts(swept: Sweep, outcome: Outcome, settings: Settings) -> str:
+    """Where to look at the curves: the sweep's page on the server, or the verb that serves one."""
+    if not settings.embedded_tracker and outcome.backlog.empty:
+        with contextlib.suppress(BnsweepError):  # away again: the verb says so when it is typed
+            return connect(settings).experiment_url(swept.name)
+    return f"bnsweep ui {swept.name}"
+
+
+def advice(swept: Sweep, outcome: Outcome, curves: str) -> list[str]:
     """What to type next."""
     name, lines = swept.name, []
     if outcome.exit_code == 4:
@@ -88,6 +98,7 @@ def advice(swept: Sweep, outcome: Outcome) -> list[str]:
         why = f" ({outcome.backlog.problem})" if outcome.backlog.problem else ""
         lines.append(f"MLflow lacks {outcome.backlog.trials} trials{why}")
         lines.append(f"to send them:   bnsweep sync {name}")
-    lines.append(f"curves:         bnsweep ui {name}")
+    lines.append(f"curves:         {curves}")
+    lines.append(f"figures:        bnsweep report {name}")
     lines.append(f"each trial:     bnsweep status {name}")
     return lines
