@@ -12,6 +12,7 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -49,7 +50,8 @@ def load() -> ctypes.CDLL:
     Raises:
         Unavailable: no compiler, or it failed, or the cache cannot be written.
     """
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    given = shlex.split(os.environ.get("CXX", ""))
+    compiler = given or [found for found in map(shutil.which, ("g++", "clang++")) if found][:1]
     if not compiler:
         raise Unavailable("no C++ compiler (g++ or clang++) on the PATH")
     path = cache_folder() / f"bn_relu-{_key(compiler)}.so"
@@ -78,10 +80,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bnsweep"
 
 
-def _key(compiler: str) -> str:
+def _key(compiler: list[str]) -> str:
     """Digest of what decides the machine code: a home folder may be shared by unlike machines."""
-    version = _run([compiler, "--version"])
-    text = "\0".join([SOURCE.read_text(), compiler, version, *FLAGS, _processor()])
+    version = _run([*compiler, "--version"])
+    text = "\0".join([SOURCE.read_text(), *compiler, version, *FLAGS, _processor()])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -95,12 +97,12 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(named)}))
 
 
-def _compile(compiler: str, path: Path) -> None:
+def _compile(compiler: list[str], path: Path) -> None:
     """Compile to a temporary name and rename, so that processes may do so at the same time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".compile-") as folder:
         built = Path(folder) / path.name
-        _run([compiler, *FLAGS, str(SOURCE), "-o", str(built)])
+        _run([*compiler, *FLAGS, str(SOURCE), "-o", str(built)])
         os.replace(built, path)
 
 
