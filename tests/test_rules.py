@@ -1,16 +1,23 @@
 """The import rules bite: each contract of pyproject.toml breaks on a planted violation."""
 
+import ast
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
+from trainer import results
+
 ROOT = Path(__file__).parent.parent
 
 PLANTED = {
     "trainer/planted.py": "import orchestrator\n",
     "trainer/spec.py": "import torch\n",
+    "orchestrator/launch_ray.py": "import orchestrator.tracking_mlflow\n",
+    "orchestrator/store.py": "import orchestrator.plan\n",
     "orchestrator/planted.py": "import mlflow\nimport ray\nimport torch\nimport orchestrator.cli\n",
 }
 
@@ -28,3 +35,37 @@ def test_each_import_contract_breaks_where_it_is_violated(tmp_path):
     contracts = settings["tool"]["importlinter"]["contracts"]
     assert done.returncode == 1
     assert f"Contracts: 0 kept, {len(contracts)} broken." in done.stdout
+
+
+def test_file_names_in_a_trials_folder_are_spelled_in_one_place():
+    names = {v for k, v in vars(results).items() if k.isupper() and isinstance(v, str) and "." in v}
+    assert {"result.json", "journal.jsonl", "checkpoint.pt"} <= names
+    spelled = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}"
+        for folder in ("orchestrator", "trainer")
+        for path in (ROOT / folder).rglob("*.py")
+        if path != ROOT / "trainer" / "results.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value in names
+    ]
+    assert spelled == []
+
+
+PLANTED_CODE = {
+    "print": "print(1)",
+    "sys.exit": "import sys\n\nsys.exit(1)",
+}
+
+
+@pytest.mark.parametrize("what", PLANTED_CODE)
+def test_only_the_command_line_prints_or_exits(what):
+    for path, fine in (("orchestrator/plan.py", False), ("orchestrator/cli/planning.py", True)):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", "check", "--stdin-filename", path, "-"],
+            input=PLANTED_CODE[what] + "\n",
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode == 0) == fine, done.stdout
