@@ -129,10 +129,8 @@ def _nodes(where: Settings, specs: Sequence[TrialSpec]) -> Iterator[Check]:
     done = _run_python(
         "-m", "orchestrator.launch_ray_nodes", str(where.store), str(where.data), fields
     )
-    last = _last_line(done.stdout)
-    said: dict[str, Any] = (
-        json.loads(last) if last.startswith("{") else {"problem": _last_line(done.stderr)}
-    )
+    last = done.stdout.strip().rpartition("\n")[2]
+    said: dict[str, Any] = json.loads(last) if last else {"problem": _last_line(done.stderr)}
     if problem := said.get("problem"):
         yield Check("ray", False, f"RAY_ADDRESS={address}: {problem}", 3)
         return

@@ -32,3 +32,12 @@ def test_a_head_that_is_not_there_is_one_line_and_exit_code_3(cluster):
     assert there.returncode == 3
     assert there.stderr.count("\n") == 1
     assert "cannot be reached" in there.stderr
+
+
+def test_doctor_asks_every_host(cluster):
+    relayed = cluster.bnsweep("doctor", "--json", "--cluster", cluster.url)
+    said = json.loads(relayed.stdout)
+    nodes = [check for check in said["checks"] if check["name"] == "node"]
+    assert relayed.returncode == 0, said
+    assert sorted(check["detail"].split()[0] for check in nodes) == ["head", "w1", "w2"]
+    assert all(check["ok"] and "1 CPUs" in check["detail"] for check in nodes)

@@ -1,6 +1,7 @@
 """doctor: each check finds what it looks for, and the exit code is a launch's."""
 
 import json
+import subprocess
 import sys
 import types
 
@@ -98,3 +99,25 @@ def test_the_verb_prints_a_line_for_each_check_and_exits_as_a_launch_would(
     assert said.out == "ok   torch    x\nSTOP ray      cannot be started\n"
     found = json.loads(bnsweep("doctor", "--json").out)
     assert (found["ok"], found["exit_code"], len(found["checks"])) == (False, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "names", "code"),
+    [
+        ({"problem": "no answer"}, ["ray"], 3),
+        ({"nodes": [{"answered": True, "problems": []}] * 20}, ["ray"] + ["node"] * 20, 0),
+        ({"nodes": [{"answered": True, "problems": ["no store"]}]}, ["ray", "node"], 3),
+        ({"nodes": [{"answered": False, "problems": ["silent"]}]}, ["ray", "node"], 0),
+    ],
+)
+def test_each_node_of_a_cluster_is_a_line(where, monkeypatch, said, names, code):
+    """What the nodes themselves answer is tested on several hosts, in tests/cluster."""
+    about = {"host": "h", "address": "a", "cpus": 4.0, "gpus": 0.0}
+    nodes = [{**about, **node} for node in said.get("nodes", [])]
+    answer = json.dumps({**said, **({"nodes": nodes} if nodes else {})})
+    done = subprocess.CompletedProcess([], 0, f"{answer}\n", "")
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    monkeypatch.setattr(doctor, "_run_python", lambda *_: done)
+    checks = list(doctor._nodes(where, []))
+    assert [check.name for check in checks] == names
+    assert doctor.exit_code(checks) == code
