@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import stock
 import torch
 from measuring import Case, interleave
 from servants import ALLOCATOR, Servant, rate_together
+from stock import Clock
 
 from trainer import checkpoint, data, freezing, kernel
 from trainer.checkpoint import Header
@@ -36,37 +38,40 @@ GOALS = {
 }
 
 
-def cpu_training(root: Path, rounds: int, steps: int, depth: int = 14) -> Iterator[Case]:
-    """The whole machine: one 1-thread trial a core against the stock loop with all threads."""
-    cores = len(os.sched_getaffinity(0))
-    theirs = [Servant(cores)]
-    ours = [Servant(1, ALLOCATOR) for _ in range(cores)]
-    kernels = ["stock"] if kernel.problem() else ["stock", "fused"]
+def cpu_training(
+    root: Path, rounds: int, steps: int, depth: int = 14, one_core: bool = False
+) -> Iterator[Case]:
+    """The whole machine: one 1-thread trial a core against the stock loop with all threads.
+
+    `one_core`: one thread each, images by CPU-second. For a machine with other work, where a loop
+    with several threads would wait for each of them; it says nothing about scaling over cores.
+    """
+    cores = 1 if one_core else len(os.sched_getaffinity(0))
+    theirs = [Servant(cores, cpu_time=one_core)]
+    ours = [Servant(1, ALLOCATOR, cpu_time=one_core) for _ in range(cores)]
+    unit = f"training images a {'CPU-second of a core' if one_core else 'second'}, with evaluation"
     try:
         for mode in MODES:
-            case = Case(
-                f"ResNet-{depth} {mode}", "training images/s, evaluation included", "stock way"
-            )
-            variants: dict[str, Callable[[], float]] = {
-                case.baseline: lambda mode=mode: rate_together(
-                    theirs, ("stock", (depth, mode, root), steps)
-                )
-            }
-            goals = {}
-            for precision, form in itertools.product(("fp32", "bf16"), kernels):
-                order = ("ours", (depth, mode, precision, form, root), steps)
-                name = f"{cores} trials, {precision}, {form} kernels"
-                variants[name] = lambda order=order: rate_together(ours, order)
+            case = Case(f"ResNet-{depth} {mode}", unit, "stock way")
+            orders = {case.baseline: (theirs, ("stock", (depth, mode, root), steps))}
+            for precision, form in itertools.product(("fp32", "bf16"), _kernels()):
+                name = f"{cores} trial{'s' * (cores > 1)}, {precision}, {form} kernels"
+                orders[name] = (ours, ("ours", (depth, mode, precision, form, root), steps))
                 if depth == 14 and (mode, precision, form) in GOALS:
-                    goals[name] = GOALS[mode, precision, form]
-            case.goals = goals
-            yield interleave(case, variants, rounds)
+                    case.goals[name] = GOALS[mode, precision, form]
+            yield interleave(
+                case, {n: partial(rate_together, *o) for n, o in orders.items()}, rounds
+            )
     finally:
         for servant in (*theirs, *ours):
             servant.close()
 
 
-def data_path(root: Path, rounds: int, batches: int = 20) -> Iterator[Case]:
+def _kernels() -> list[str]:
+    return ["stock"] if kernel.problem() else ["stock", "fused"]
+
+
+def data_path(root: Path, rounds: int, clock: Clock, batches: int = 20) -> Iterator[Case]:
     """Augmented batches of 128 on one thread, nothing else."""
     torch.set_num_threads(1)
     spec = TrialSpec()
@@ -77,10 +82,10 @@ def data_path(root: Path, rounds: int, batches: int = 20) -> Iterator[Case]:
 
     def rate(source: Iterator[Any], count: int) -> Callable[[], float]:
         def measure() -> float:
-            start = time.perf_counter()
+            start = clock()
             for _ in range(count):
                 next(source)
-            return count * stock.BATCH / (time.perf_counter() - start)
+            return count * stock.BATCH / (clock() - start)
 
         return measure
 
@@ -156,7 +161,9 @@ def _save_flat(spec: TrialSpec, learner: Learner, folder: Path) -> None:
     )
 
 
-def packs(root: Path, rounds: int, images: int = 6400, largest: int = 32) -> Iterator[Case]:
+def packs(
+    root: Path, rounds: int, clock: Clock, images: int = 6400, largest: int = 32
+) -> Iterator[Case]:
     """Output-only trials that share a forward pass, on one thread; training and evaluation."""
     common = {"trainable": "output_only", "epochs": 1, "train_subset": images}
     specs = [TrialSpec.model_validate({**common, "lr": 0.01 * (n + 1)}) for n in range(largest)]
@@ -167,18 +174,20 @@ def packs(root: Path, rounds: int, images: int = 6400, largest: int = 32) -> Ite
         goals={"32 trials": 25},
     )
     variants = {
-        f"{count} trial{'s' * (count > 1)}": lambda count=count: _pack_rate(specs[:count], root)
+        f"{count} trial{'s' * (count > 1)}": lambda count=count: _pack_rate(
+            specs[:count], root, clock
+        )
         for count in (1, 8, largest)
     }
     yield interleave(case, variants, rounds)
 
 
-def _pack_rate(specs: list[TrialSpec], root: Path) -> float:
+def _pack_rate(specs: list[TrialSpec], root: Path, clock: Clock) -> float:
     """Images of all members a second, between the first member's first and last record."""
     times: list[float] = []
     options = Options(data=root, device="cpu", threads=1)
     with tempfile.TemporaryDirectory() as folder:
-        listen = {"on_record": lambda _: times.append(time.perf_counter())}
+        listen = {"on_record": lambda _: times.append(clock())}
         members = [
             Member(spec, Path(folder) / str(n), **(listen if n == 0 else {}))
             for n, spec in enumerate(specs)

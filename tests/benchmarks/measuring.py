@@ -23,7 +23,7 @@ class Case:
     unit: str
     baseline: str
     rates: dict[str, list[float]] = field(default_factory=dict)
-    goals: Mapping[str, float] = field(default_factory=dict)
+    goals: dict[str, float] = field(default_factory=dict)
     """What a variant's ratio should reach."""
     notes: list[str] = field(default_factory=list)
 

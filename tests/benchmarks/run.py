@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,12 +36,15 @@ def main() -> None:
 
 def _cases(given: argparse.Namespace) -> dict[str, Callable[[], Iterator[Case]]]:
     data, rounds = given.data.absolute(), given.rounds
+    clock = time.process_time if given.one_core else time.perf_counter
     return {
-        "data": lambda: cases.data_path(data, rounds),
+        "data": lambda: cases.data_path(data, rounds, clock),
         "checkpoints": lambda: cases.checkpoints(rounds),
         "parts": lambda: cases.parts(data, rounds),
-        "training": lambda: cases.cpu_training(data, rounds, given.steps, given.depth),
-        "packs": lambda: cases.packs(data, rounds),
+        "training": lambda: cases.cpu_training(
+            data, rounds, given.steps, given.depth, given.one_core
+        ),
+        "packs": lambda: cases.packs(data, rounds, clock),
         "overhead": lambda: _overhead(given),
         "forwarder": lambda: _forwarder(given),
     }
@@ -67,6 +71,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write the numbers there")
     parser.add_argument("--steps", type=int, default=20, help="updates in a piece of training")
     parser.add_argument("--depth", type=int, default=14)
+    parser.add_argument(
+        "--one-core", action="store_true", help="on one core, by CPU time: for a machine in use"
+    )
     parser.add_argument("--trials", type=int, default=200, help="no-op trials")
     parser.add_argument("--runs", type=int, default=100, help="runs of the forwarder's backlog")
     parser.add_argument("--epochs", type=int, default=160, help="and their epochs")

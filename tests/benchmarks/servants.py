@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from stock import BATCH, StockTrial
+from stock import BATCH, Clock, StockTrial
 
 from trainer import data
 from trainer.data import EVALUATION_BATCH
@@ -48,8 +48,8 @@ class OurTrial:
         for epoch in itertools.count(1):
             yield from self.data.train.batches(epoch)
 
-    def chunk(self, steps: int) -> float:
-        start = time.perf_counter()
+    def chunk(self, steps: int, clock: Clock = time.perf_counter) -> float:
+        start = clock()
         self.learner.model.train()
         losses, hits = torch.zeros(steps), torch.zeros(steps)
         for step in range(steps):
@@ -58,7 +58,7 @@ class OurTrial:
             self.number += 1
         assert losses.isfinite().all()
         evaluate(self.learner.model, self.learner.forward, self._test(steps * BATCH // 5), 10)
-        return time.perf_counter() - start
+        return clock() - start
 
     def _test(self, images: int) -> Any:
         return _Part(self.data.test, images)
@@ -77,9 +77,10 @@ class _Part:
             left -= len(labels)
 
 
-def serve(pipe: Connection, threads: int) -> None:
+def serve(pipe: Connection, threads: int, cpu_time: bool) -> None:
     """Build the trials that are asked for (once) and train pieces of them, until told to end."""
     torch.set_num_threads(threads)
+    clock = time.process_time if cpu_time else time.perf_counter
     trials: dict[tuple[Any, ...], OurTrial | StockTrial] = {}
     while (order := pipe.recv()) is not None:
         kind, arguments, steps = order
@@ -87,16 +88,21 @@ def serve(pipe: Connection, threads: int) -> None:
         if key not in trials:
             trials[key] = (OurTrial if kind == "ours" else StockTrial)(*arguments)
             trials[key].chunk(2)  # warm
-        pipe.send(trials[key].chunk(steps) if steps else 0.0)
+        pipe.send(trials[key].chunk(steps, clock) if steps else 0.0)
 
 
 class Servant:
-    """A worker process with its own number of threads and environment."""
+    """A worker process with its own number of threads and environment.
 
-    def __init__(self, threads: int, environment: dict[str, str] | None = None) -> None:
+    `cpu_time`: its seconds are those that it computed, not those that passed.
+    """
+
+    def __init__(
+        self, threads: int, environment: dict[str, str] | None = None, cpu_time: bool = False
+    ) -> None:
         self.pipe, theirs = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
-        self.process = context.Process(target=serve, args=(theirs, threads), daemon=True)
+        self.process = context.Process(target=serve, args=(theirs, threads, cpu_time), daemon=True)
         with _environment({**(environment or {}), "OMP_NUM_THREADS": str(threads)}):
             self.process.start()
 
