@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from orchestrator.replicates import Replicates, mode
+from orchestrator.statistics import Estimate
 from trainer.spec import TrialSpec
 
 RC = {
@@ -142,6 +143,18 @@ def seeds(axes: Axes, x: float, values: Sequence[float], colour: str) -> None:
     """Each replicate as a dot behind the mean: what an interval of few seeds hides."""
     if len(values) > 1:
         axes.plot([x] * len(values), values, ".", color=colour, markersize=3, alpha=0.6, zorder=4)
+
+
+FEWEST_FOR_INTERVAL = 3
+"""Where many intervals would lie over each other: of two seeds they are 12.7 standard errors wide
+and hide everything, so the seeds themselves are drawn."""
+
+
+def margin(found: Estimate) -> float:
+    """Half of the interval where it is worth drawing among many; else nan, which draws nothing."""
+    if found.half_width is None or found.n < FEWEST_FOR_INTERVAL:
+        return float("nan")
+    return found.half_width
 
 
 def percent(axes: Axes, label: str = "test accuracy (%)") -> None:

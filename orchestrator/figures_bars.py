@@ -53,7 +53,7 @@ def _bars(
         [found.mean if found else 0.0 for found in estimates],
         width,
         yerr=[(found.half_width or 0.0) if found else 0.0 for found in estimates],
-        color="white" if style.hatch else style.colour,
+        color="white" if style.hatch else "0.8",
         edgecolor=style.colour,
         hatch=style.hatch,
         capsize=2.5,

@@ -13,7 +13,7 @@ from orchestrator import drawing
 from orchestrator.inside import Inside
 from orchestrator.replicates import Replicates, mode
 from orchestrator.shapes import BELOW
-from orchestrator.slices import MOST_SLICES, Drawn, caption, slices
+from orchestrator.slices import MOST_SLICES, Drawn, slices
 from orchestrator.statistics import estimate
 
 TRAIN_BN = {
@@ -21,6 +21,7 @@ TRAIN_BN = {
     *("gamma_only", "beta_only", "bias_only"),
 }
 """Modes in which γ or β train; in the others they are as drawn at the start."""
+SEEDS = "Means over seeds, each seed a dot; 95 % t intervals from three seeds on."
 UNITS_OFF = "trained/relu_units_off"
 
 
@@ -134,12 +135,13 @@ def shares(groups: Sequence[Replicates]) -> Drawn | None:
             }
             _share_bars(panel, label, bars, metric, 0.84 / len(labels))
         drawing.names_below(panel, list(named))
+        panel.set_ylim(0, min(100.0, panel.get_ylim()[1]))
         panel.set_ylabel(title)
     drawing.legend(figure, axes)
     text = (
         "Disabled features (left), and ReLUs that are off on more than 99 % of the inputs (right)"
     )
-    return Drawn("disabled_features", caption(text), figure)
+    return Drawn("disabled_features", f"{text}. {SEEDS}", figure)
 
 
 def _share_bars(
@@ -155,8 +157,8 @@ def _share_bars(
         list(bars),
         [share.mean if share else 0.0 for share in found],
         width,
-        yerr=[(share.half_width or 0.0) if share else 0.0 for share in found],
-        color="white" if style.hatch else style.colour,
+        yerr=[drawing.margin(share) if share else 0.0 for share in found],
+        color="white" if style.hatch else "0.8",
         edgecolor=style.colour,
         hatch=style.hatch,
         capsize=2,
@@ -164,7 +166,6 @@ def _share_bars(
     )
     for place, member in bars.items():
         drawing.seeds(panel, place, member.values(metric), "0.3")
-    panel.set_ylim(0, min(100.0, panel.get_ylim()[1]))
 
 
 def pruning(panels: dict[str, list[Inside]]) -> Drawn | None:
@@ -184,7 +185,7 @@ def pruning(panels: dict[str, list[Inside]]) -> Drawn | None:
     text = (
         "Test accuracy after setting γ to zero where |γ| is below a threshold, without retraining"
     )
-    return Drawn("pruning", f"{caption(text)} {_images(panels)}", figure)
+    return Drawn("pruning", f"{text}. {SEEDS} {_images(panels)}", figure)
 
 
 def _pruning_line(panel: Axes, inside: Inside, aside: float) -> None:
@@ -196,7 +197,7 @@ def _pruning_line(panel: Axes, inside: Inside, aside: float) -> None:
     panel.errorbar(
         thresholds * aside,
         [share.mean for share in found],
-        yerr=[share.half_width or 0.0 for share in found],
+        yerr=[drawing.margin(share) for share in found],
         color=style.colour,
         marker=style.marker,
         linestyle=style.line,
@@ -204,6 +205,8 @@ def _pruning_line(panel: Axes, inside: Inside, aside: float) -> None:
         elinewidth=0.8,
         label=mode(inside.group.spec),
     )
+    for threshold, column in zip(thresholds, columns, strict=True):
+        drawing.seeds(panel, threshold * aside, column, style.colour)
 
 
 def _images(panels: dict[str, list[Inside]]) -> str:

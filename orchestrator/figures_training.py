@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from orchestrator import drawing
 from orchestrator.replicates import ACCURACY, Replicates, mode
-from orchestrator.slices import MOST_SLICES, Drawn, caption, slices
+from orchestrator.slices import MOST_SLICES, Drawn, slices
 from orchestrator.statistics import Estimate, estimate
 
 
@@ -28,10 +29,14 @@ def over_training(groups: Sequence[Replicates]) -> Drawn | None:
             panel.axvline(milestone, color="0.6", linewidth=0.8, linestyle=(0, (1, 2)))
         drawing.title(panel, name, members)
         panel.set_xlabel("epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         drawing.percent(panel)
     drawing.legend(figure, axes)
-    text = "Test accuracy over training; dotted: the learning rate falls"
-    return Drawn("training_curves", caption(text), figure)
+    text = (
+        "Test accuracy over training: means over seeds, with bands of the 95 % t interval "
+        "(of one or two seeds: a thin line for each). Dotted: the learning rate falls."
+    )
+    return Drawn("training_curves", text, figure)
 
 
 def _curve(panel: Axes, label: str, member: Replicates) -> None:
@@ -47,6 +52,9 @@ def _curve(panel: Axes, label: str, member: Replicates) -> None:
         markevery=max(1, len(epochs) // 6),
         label=label,
     )
+    if len(member.results) < drawing.FEWEST_FOR_INTERVAL:
+        _each_seed(panel, member)
+        return
     panel.fill_between(
         epochs,
         [found.low for _, found in curve],
@@ -55,6 +63,13 @@ def _curve(panel: Axes, label: str, member: Replicates) -> None:
         alpha=0.15,
         linewidth=0,
     )
+
+
+def _each_seed(panel: Axes, member: Replicates) -> None:
+    for result in member.results:
+        points = [(r.epoch, r.metrics[ACCURACY]) for r in result.history if ACCURACY in r.metrics]
+        colour = drawing.look(mode(member.spec)).colour
+        panel.plot(*zip(*points, strict=True), color=colour, linewidth=0.6, alpha=0.6)
 
 
 def curve_of(group: Replicates, metric: str = ACCURACY) -> list[tuple[int, Estimate]]:
