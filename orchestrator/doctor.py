@@ -181,14 +181,17 @@ def _data(where: Settings, specs: Sequence[TrialSpec]) -> Check:
 
 def _tracker(where: Settings, connect: Callable[[], Tracker]) -> Check:
     """A tracker that is away stops nothing: the launch says so, and `sync` sends it later."""
+    database = where.store / "mlflow.db"
+    if where.embedded_tracker and not database.exists():
+        return Check("tracker", True, f"{database}: a launch makes it")
     try:
         connect().check(_TRACKER_S)
     except UnreachableError as error:
         return Check("tracker", False, f"{error}; a launch trains anyway, sync sends it later")
     except BnsweepError as error:
         return Check("tracker", False, str(error))
-    own = f"the store's own ({where.store / 'mlflow.db'})"
-    return Check("tracker", True, own if where.embedded_tracker else "the server answers")
+    found = f"the store's own ({database})" if where.embedded_tracker else "the server answers"
+    return Check("tracker", True, found)
 
 
 def _existing(path: Path) -> Path:

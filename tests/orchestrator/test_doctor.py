@@ -79,7 +79,18 @@ def test_a_trainer_that_cannot_load_data_says_why_in_a_line(where, monkeypatch):
     ]
 
 
-def test_a_tracker_that_is_away_stops_nothing(where):
+def test_looking_at_a_tracker_makes_no_database(where):
+    def connect():
+        raise AssertionError("MLflow would make its database now")
+
+    check = doctor._tracker(where, connect)
+    assert (check.ok, check.detail) == (True, f"{where.store / 'mlflow.db'}: a launch makes it")
+
+
+def test_a_tracker_that_is_away_stops_nothing(where, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracker")
+    where = settings.load(where.store, where.data)
+
     class Away(MemoryTracker):
         def check(self, timeout_s):
             raise UnreachableError("http://tracker: no answer")
