@@ -185,7 +185,7 @@ def packs(
 def _pack_rate(specs: list[TrialSpec], root: Path, clock: Clock) -> float:
     """Images of all members a second, between the first member's first and last record."""
     times: list[float] = []
-    options = Options(data=root, device="cpu", threads=1)
+    options = Options(data=root, device="cpu", threads=1, probes=())
     with tempfile.TemporaryDirectory() as folder:
         listen = {"on_record": lambda _: times.append(clock())}
         members = [
