@@ -11,8 +11,10 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -100,7 +102,8 @@ class RayLauncher:
             for name, value in worker_environment.items():
                 os.environ.setdefault(name, value)  # the raylet's children inherit them
         try:
-            self._connect(worker_environment)
+            with _own_signal_handlers():
+                self._connect(worker_environment)
         except Exception as error:  # Ray raises many types here; each means the same to the user
             raise UnreachableError(
                 f"Ray cannot be {'started' if self._local else 'reached'}: {_line(error)}; "
@@ -183,6 +186,18 @@ class RayLauncher:
             ),
         )
         tuner.fit()
+
+
+@contextlib.contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Keep this process's handlers: `ray.init` puts its own SIGTERM handler in their place,
+    which ends the driver at once, without a checkpoint."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def share(device_bytes: int, trial_bytes: int, at_most: int) -> float:
