@@ -23,8 +23,9 @@ def test_a_mistake_in_a_relayed_command_has_its_own_message_and_exit_code(cluste
 
 
 def test_json_is_alone_on_standard_output(cluster):
+    at_the_head = cluster.head.run("-m", "orchestrator", "status", "--json")
     relayed = cluster.bnsweep("status", "--json", "--cluster", cluster.url)
-    assert json.loads(relayed.stdout)["sweeps"] == []
+    assert json.loads(relayed.stdout) == json.loads(at_the_head.stdout)
 
 
 def test_a_head_that_is_not_there_is_one_line_and_exit_code_3(cluster):
@@ -39,5 +40,6 @@ def test_doctor_asks_every_host(cluster):
     said = json.loads(relayed.stdout)
     nodes = [check for check in said["checks"] if check["name"] == "node"]
     assert relayed.returncode == 0, said
-    assert sorted(check["detail"].split()[0] for check in nodes) == ["head", "w1", "w2"]
+    assert {check["detail"].split()[0] for check in nodes} >= {"head"}
+    assert sorted(check["detail"].split()[0] for check in nodes) == sorted(cluster.nodes())
     assert all(check["ok"] and "1 CPUs" in check["detail"] for check in nodes)
