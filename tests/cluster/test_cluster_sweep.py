@@ -159,6 +159,7 @@ def test_a_host_without_the_store_is_said_in_one_line_before_anything_trains(clu
         said = cluster.bnsweep("launch", str(path), "--cluster", cluster.url)
     finally:
         blind.kill()
+        wait_until(lambda: "blind" not in cluster.nodes(), 90, "without that node")
     assert said.returncode == 3
     assert f"node blind ({blind.address}): store {cluster.store}: is not the head's" in said.stderr
     assert not [t for t in story.store.trial_ids() if "d20" in t]
