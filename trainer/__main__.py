@@ -58,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         "--kernels", default="auto", choices=("auto", "stock", "fused"), help="changes bits too"
     )
     parser.add_argument(
+        "--graphs", action="store_true", help="on a GPU: each step as one CUDA graph (untested)"
+    )
+    parser.add_argument(
         "--pretrained", metavar="FILE", type=Path, help="for a spec with weights: pretrained"
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -81,6 +84,7 @@ def _run(given: argparse.Namespace) -> int:
         device=given.device,
         threads=given.threads,
         decoders=given.decoders,
+        graphs=given.graphs,
         kernels=given.kernels,
         pretrained=given.pretrained,
         poll=_stop_requests(),

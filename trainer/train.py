@@ -51,8 +51,9 @@ class Options:
     """Processes that decode images, where the data is a folder of them."""
     kernels: fused.Kernels = "auto"
     """`fused` needs a C++ compiler, `auto` takes it where it can; recorded in `numerics`."""
-    graphs: bool = True
-    """On a GPU, replay each step as one CUDA graph, if it proves to repeat the step."""
+    graphs: bool = False
+    """On a GPU, replay each step as one CUDA graph, if it proves to repeat the step. Off until it
+    has been run on a GPU: so far only its logic is tested, on the CPU."""
     pretrained: Path | None = None
     """The file of weights that a spec with `weights: pretrained` names by its sha256."""
     poll: Callable[[], bool] = lambda: False
