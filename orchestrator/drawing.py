@@ -157,13 +157,14 @@ def margin(found: Estimate) -> float:
     return found.half_width
 
 
-def percent(axes: Axes, label: str = "test accuracy (%)") -> None:
-    """The y axis in percent; its label and numbers on the left panels only."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(max(0.0, low), min(100.0, high))
-    place = axes.get_subplotspec()
-    if place is None or place.is_first_col():
-        axes.set_ylabel(label)
+def percent(axes: Sequence[Axes], label: str = "test accuracy (%)") -> None:
+    """The y axis of all panels in percent, once everything is drawn; named on the left only."""
+    low, high = axes[0].get_ylim()  # the panels share it
+    for panel in axes:
+        panel.set_ylim(max(0.0, low), min(100.0, high))
+        place = panel.get_subplotspec()
+        if place is None or place.is_first_col():
+            panel.set_ylabel(label)
 
 
 def title(axes: Axes, name: str, groups: Sequence[Replicates]) -> None:

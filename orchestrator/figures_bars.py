@@ -32,7 +32,7 @@ def by_category(
             paper |= _bars(panel, label, places, list(bars.values()), width, rows)
         drawing.names_below(panel, values)
         drawing.title(panel, name, members)
-        drawing.percent(panel)
+    drawing.percent(axes)
     if axis != "trainable" or paper:
         drawing.legend(figure, axes, paper)
     return Drawn(f"accuracy_by_{axis}", caption(f"Test accuracy by {axis}"), figure)

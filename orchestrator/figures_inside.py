@@ -67,7 +67,7 @@ def histograms(panels: dict[str, list[Inside]], name: str, symbol: str) -> Drawn
         panel.set_yscale("log")
         drawing.title(panel, title, [inside.group for inside in members])
         panel.set_xlabel(f"{symbol} (all layers)")
-        panel.set_ylabel("density (log scale)")
+    axes[0].set_ylabel("density (log scale)")
     drawing.legend(figure, axes)
     text = (
         f"Distribution of {symbol} after training, all layers and seeds together, "
@@ -180,7 +180,7 @@ def pruning(panels: dict[str, list[Inside]]) -> Drawn | None:
         panel.set_xscale("log")
         drawing.title(panel, title, [inside.group for inside in members])
         panel.set_xlabel("threshold on |γ|")
-        drawing.percent(panel)
+    drawing.percent(axes)
     drawing.legend(figure, axes)
     text = (
         "Test accuracy after setting γ to zero where |γ| is below a threshold, without retraining"

@@ -76,7 +76,7 @@ def _line_panels(
             drawing.logarithmic(panel)
         drawing.title(panel, name, members)
         panel.set_xlabel(title)
-        drawing.percent(panel)
+    drawing.percent(axes)
     drawing.legend(figure, axes, paper)
     return figure
 
@@ -147,6 +147,7 @@ def against_k(groups: Sequence[Replicates]) -> Drawn | None:
     for panel, (name, members) in zip(axes, shown.items(), strict=True):
         _k_panel(panel, members)
         drawing.title(panel, name, members)
+    drawing.percent(axes)
     drawing.legend(figure, axes)
     text = "Accuracy of k random weights for each output channel; k = 2 is as many as γ and β"
     return Drawn("random_k", caption(text), figure)
@@ -176,4 +177,3 @@ def _k_panel(panel: Axes, members: Sequence[Replicates]) -> None:
             panel.axhspan(level.low, level.high, color=colour, alpha=0.15, linewidth=0)
     drawing.ticks_at(panel, [k for k, _ in values])
     panel.set_xlabel("k (trained weights of each output channel)")
-    drawing.percent(panel)

@@ -30,7 +30,7 @@ def over_training(groups: Sequence[Replicates]) -> Drawn | None:
         drawing.title(panel, name, members)
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        drawing.percent(panel)
+    drawing.percent(axes)
     drawing.legend(figure, axes)
     text = (
         "Test accuracy over training: means over seeds, with bands of the 95 % t interval "

@@ -8,6 +8,8 @@ from made_results import made
 
 from orchestrator import costs, report
 from orchestrator.errors import UserError
+from orchestrator.figures_training import over_training
+from orchestrator.replicates import gather
 from orchestrator.store import Launch, Store
 from trainer import results
 from trainer.results import Failure
@@ -237,3 +239,19 @@ def test_a_damaged_probe_file_costs_its_figures_not_the_report(store, tmp_path, 
     out = report.build(store, "depth", tmp_path / "out").parent
     assert "cannot be read" in caplog.text
     assert {p.stem for p in out.glob("*.png")} == {"accuracy_by_trainable", "training_curves"}
+
+
+def test_panels_share_one_scale_that_holds_every_seed_of_every_panel():
+    groups = gather(
+        [
+            made(TrialSpec(epochs=2, depth=d, seed=s), accuracy)
+            for d, s, accuracy in ((14, 0, 30.0), (14, 1, 31.0), (32, 0, 80.0), (32, 1, 95.0))
+        ]
+    )
+    axes = over_training(groups).figure.axes
+    assert len({panel.get_ylim() for panel in axes}) == 1
+    low, high = axes[0].get_ylim()
+    assert low <= 10
+    assert high >= 95
+    assert [panel.get_ylabel() for panel in axes] == ["test accuracy (%)", ""]
+    assert [panel.get_title() for panel in axes] == ["ResNet-14, n = 2", "ResNet-32, n = 2"]
