@@ -35,12 +35,16 @@ install() { # Debian's packages, without starting what they bring
   if [ -x /usr/sbin/dockerd ] && [ -x /usr/bin/docker ] && command -v mmdebstrap >/dev/null; then
     return
   fi
+  local policy=/usr/sbin/policy-rc.d ours=0
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod +x "$policy"
+    ours=1
+  fi
   apt-get update -qq
-  printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
-  chmod +x /usr/sbin/policy-rc.d
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     docker.io mmdebstrap >/dev/null
-  rm /usr/sbin/policy-rc.d
+  if [ "$ours" -eq 1 ]; then rm "$policy"; fi
 }
 
 engine() { # an engine and compose; ours where none is there
