@@ -16,8 +16,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.frames import results
     from orchestrator.library import Sweep, launch
+    from orchestrator.reporting.frames import results
 
 __all__ = ["Sweep", "launch", "results"]
 

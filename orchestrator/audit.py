@@ -12,9 +12,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator import cursor, gc
+from orchestrator import gc
 from orchestrator.errors import UserError
-from orchestrator.mirror import Wanted, artifacts_of, differences, mark_of, specs_of, wanted
+from orchestrator.mirroring import cursor
+from orchestrator.mirroring.mirror import (
+    Wanted,
+    artifacts_of,
+    differences,
+    mark_of,
+    specs_of,
+    wanted,
+)
 from orchestrator.records import STATES
 from orchestrator.store import Store
 from orchestrator.tracking import Run, Tracker, points_of

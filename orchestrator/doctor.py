@@ -16,7 +16,8 @@ from typing import Any
 
 import orchestrator
 import trainer
-from orchestrator import costs, presence
+from orchestrator import presence
+from orchestrator.costing import costs
 from orchestrator.errors import BnsweepError, UnreachableError
 from orchestrator.settings import Settings
 from orchestrator.store import Store

@@ -18,10 +18,10 @@ from types import FrameType
 from typing import Protocol
 
 from orchestrator.errors import UnreachableError
-from orchestrator.forwarder import Backlog, Forwarder
+from orchestrator.language.resources import Resources
+from orchestrator.mirroring.forwarder import Backlog, Forwarder
 from orchestrator.monitor import Observer, Silent, following
 from orchestrator.records import STATES, Launch, Stop, StopMode, TrialStatus
-from orchestrator.resources import Resources
 from orchestrator.rounds import Order, Run, jobs, next_round
 from orchestrator.settings import Settings
 from orchestrator.store import Store

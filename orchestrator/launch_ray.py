@@ -32,7 +32,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator import launch_ray_nodes as nodes
 from orchestrator import presence, worker
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.resources import Resources
+from orchestrator.language.resources import Resources
 from orchestrator.worker import Job
 
 DEAD_WORKERS = 10

@@ -21,7 +21,8 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator import parcel, presence
+from orchestrator import presence
+from orchestrator.cluster import parcel
 from orchestrator.errors import BnsweepError, UnreachableError
 from trainer.spec import TrialSpec
 

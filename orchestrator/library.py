@@ -9,10 +9,10 @@ from pathlib import Path
 from orchestrator import driver, settings, sweep
 from orchestrator import plan as planning
 from orchestrator.driver import Launcher, Outcome
+from orchestrator.language.resources import Resources
 from orchestrator.monitor import Observer
 from orchestrator.plan import Plan
 from orchestrator.records import Launch
-from orchestrator.resources import Resources
 from orchestrator.rounds import Order
 from orchestrator.settings import Settings
 from orchestrator.store import Store

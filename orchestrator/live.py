@@ -15,7 +15,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator import costs
+from orchestrator.costing import costs
 from orchestrator.records import STATES, Launch, State, TrialStatus
 from trainer.spec import TrialSpec
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from orchestrator import failures
 from orchestrator.errors import UnreachableError
-from orchestrator.forwarder import Forwarder
+from orchestrator.mirroring.forwarder import Forwarder
 from orchestrator.records import STATES, Launch, TrialStatus
 from orchestrator.rounds import Run
 from trainer.spec import TrialSpec

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
-from orchestrator import costs
+from orchestrator.costing import costs
+from orchestrator.costing.history import Estimate, History
 from orchestrator.failures import NOT_AGAIN
-from orchestrator.history import Estimate, History
 from orchestrator.records import TrialStatus
 from orchestrator.store import Store
 from orchestrator.sweep import Resources, SweepSpec

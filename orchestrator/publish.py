@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.errors import UserError
-from orchestrator.material import Material, collect
+from orchestrator.reporting.material import Material, collect
+from orchestrator.reporting.tables import Table, accuracy_table
 from orchestrator.store import Store
-from orchestrator.tables import Table, accuracy_table
 from orchestrator.tracking import TAG_CHARACTERS, Run, Tracker
 
 FOLDER = "report"

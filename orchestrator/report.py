@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator import drawing, page, shapes, sheets, verdicts
-from orchestrator.figures import accuracy_figures
-from orchestrator.figures_inside import inside_figures
-from orchestrator.material import Material, collect
-from orchestrator.published import Published, published
+from orchestrator.reporting import drawing, page, shapes, sheets, verdicts
+from orchestrator.reporting.figures import accuracy_figures
+from orchestrator.reporting.figures_inside import inside_figures
+from orchestrator.reporting.material import Material, collect
+from orchestrator.reporting.published import Published, published
+from orchestrator.reporting.tables import Table, show, with_interval
+from orchestrator.reporting.tables import accuracy_table as table
 from orchestrator.store import Store
-from orchestrator.tables import Table, show, with_interval
-from orchestrator.tables import accuracy_table as table
 from trainer.results import Result, write_atomically
 
 __all__ = ["Table", "build", "table"]

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from orchestrator import claims, failures
+from orchestrator.language.resources import Resources
 from orchestrator.records import Launch, Stop, TrialStatus
-from orchestrator.resources import Resources
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.worker import Job

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator import overrides as command_line
 from orchestrator.errors import SweepError
-from orchestrator.expand import expand
-from orchestrator.resources import Resources
-from orchestrator.sections import read_sections
-from orchestrator.yaml_text import Problems, compose
+from orchestrator.language import overrides as command_line
+from orchestrator.language.expand import expand
+from orchestrator.language.resources import Resources
+from orchestrator.language.sections import read_sections
+from orchestrator.language.yaml_text import Problems, compose
 from trainer.spec import TrialSpec
 
 __all__ = ["Resources", "SweepError", "SweepSpec", "load", "parse"]

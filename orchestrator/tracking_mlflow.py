@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from orchestrator import mlflow_environment
+from orchestrator.mirroring import mlflow_environment
 
 mlflow_environment.prepare()  # MLflow reads some of it when it is imported
 

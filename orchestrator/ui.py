@@ -19,8 +19,8 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator import mlflow_environment
 from orchestrator.errors import UnreachableError, UserError
+from orchestrator.mirroring import mlflow_environment
 from orchestrator.settings import Settings
 
 START_S = 90.0

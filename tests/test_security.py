@@ -25,7 +25,7 @@ LISTENING = """
 import json, os, sys
 from pathlib import Path
 from orchestrator.launch_ray import RayLauncher
-from orchestrator.resources import Resources
+from orchestrator.language.resources import Resources
 import psutil, ray
 launcher = RayLauncher(Resources(), 0, Path(sys.argv[1]) / "log")
 launcher._connect({})

@@ -81,7 +81,7 @@ def _long(
 
 
 def _run_short(cluster: str, verb: str, arguments: Sequence[str], given: dict[str, Any]) -> int:
-    from orchestrator import jobs  # only whoever has a cluster needs it
+    from orchestrator.cluster import jobs  # only whoever has a cluster needs it
 
     rest, bring = _without(arguments), []
     if verb == "report":
@@ -109,7 +109,8 @@ def _keep(files: dict[str, bytes], folder: str, target: Path) -> None:
 
 
 def _run_long(cluster: str, verb: str, arguments: Sequence[str], given: dict[str, Any]) -> int:
-    from orchestrator import jobs, sweep  # only whoever has a cluster needs jobs
+    from orchestrator import sweep
+    from orchestrator.cluster import jobs  # only whoever has a cluster needs jobs
 
     image_has_code = bool(given["image_has_code"])
     if verb == "launch":

@@ -18,7 +18,7 @@ from orchestrator.settings import Settings
 from orchestrator.store import Store
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Table  # loads SciPy, which takes a second
+    from orchestrator.reporting.tables import Table  # loads SciPy, which takes a second
 
 
 def show(swept: Sweep, outcome: Outcome, settings: Settings) -> None:
@@ -49,7 +49,7 @@ def as_json(swept: Sweep, outcome: Outcome, settings: Settings) -> None:
 
 def result_table(swept: Sweep, outcome: Outcome, store: Store) -> list[object]:
     """Accuracy by configuration, with its notes."""
-    from orchestrator import tables  # loads SciPy, which takes a second
+    from orchestrator.reporting import tables  # loads SciPy, which takes a second
 
     found = (store.result(s.trial_id) for s in outcome.statuses if s.state == "finished")
     results = [result for result in found if result is not None]

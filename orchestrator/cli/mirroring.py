@@ -17,9 +17,9 @@ from orchestrator import ui as pages
 from orchestrator.cli import names, options, screen
 from orchestrator.cli.options import examples
 from orchestrator.errors import BnsweepError, UserError
-from orchestrator.forwarder import Backlog
-from orchestrator.forwarder import sync as send
 from orchestrator.library import connect
+from orchestrator.mirroring.forwarder import Backlog
+from orchestrator.mirroring.forwarder import sync as send
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 

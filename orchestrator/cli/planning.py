@@ -8,15 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator import limits, settings, starter, sweep
+from orchestrator import limits, settings, sweep
 from orchestrator import plan as planning
-from orchestrator import schema as schema_module
 from orchestrator.cli import options, screen
 from orchestrator.cli.options import examples
 from orchestrator.errors import UserError
+from orchestrator.language import schema as schema_module
+from orchestrator.language import starter
+from orchestrator.language.sections import NAME_PATTERN
 from orchestrator.live import clock
 from orchestrator.plan import Group, Plan, Totals
-from orchestrator.sections import NAME_PATTERN
 from orchestrator.store import Store
 
 app = typer.Typer()

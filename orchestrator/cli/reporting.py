@@ -13,11 +13,11 @@ from orchestrator import settings
 from orchestrator.cli import names, options, screen
 from orchestrator.cli.ending import rendered
 from orchestrator.cli.options import examples
-from orchestrator.compare import compare as set_side_by_side
 from orchestrator.errors import BnsweepError
 from orchestrator.library import connect
 from orchestrator.publish import FOLDER, publish
-from orchestrator.replicates import ACCURACY
+from orchestrator.reporting.compare import compare as set_side_by_side
+from orchestrator.reporting.replicates import ACCURACY
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 

@@ -12,11 +12,12 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
-from orchestrator import dossier, settings
+from orchestrator import settings
 from orchestrator.cli import names, options, screen
 from orchestrator.cli.options import examples
 from orchestrator.live import Board, clock, epochs_text, labels, seconds_left, when
 from orchestrator.records import STATES, Launch, TrialStatus
+from orchestrator.reporting import dossier
 from orchestrator.store import Store
 from trainer import results
 from trainer.spec import TrialSpec

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
 from orchestrator import claims, liveness, tracking_mlflow
-from orchestrator.forwarder import Forwarder
+from orchestrator.mirroring.forwarder import Forwarder
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.tracking import params_of, points_of

@@ -99,8 +99,8 @@ def bare(trials: int, folder: Path) -> float:
 
 def ours(trials: int, folder: Path) -> float:
     from orchestrator import driver, settings, tracking_mlflow
+    from orchestrator.language.resources import Resources
     from orchestrator.launch_ray import RayLauncher
-    from orchestrator.resources import Resources
 
     here = settings.load(store=folder / "runs", data=folder / "data")
     planned = specs(trials)

@@ -21,7 +21,7 @@ NOTICE = {  # a silent host after 20 s instead of 65
 }
 NODES = """
 import json, sys
-from orchestrator.head import Head
+from orchestrator.cluster.head import Head
 found = Head(sys.argv[1])._json("GET", "/nodes?view=summary")["data"]["summary"]
 print(json.dumps([n["hostname"] for n in found if n["raylet"].get("state") == "ALIVE"]))
 """

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from orchestrator import tracking_mlflow
 from orchestrator.errors import UnreachableError
-from orchestrator.forwarder import Forwarder, sync
+from orchestrator.mirroring.forwarder import Forwarder, sync
 from orchestrator.settings import Settings
 from orchestrator.tracking import points_of
 from trainer.spec import TrialSpec

@@ -10,10 +10,11 @@ import pytest
 from made_trials import a_store, claimed, failed, launched, record, trained, write
 from postgres import Postgres, free_port, programs
 
-from orchestrator import mlflow_environment, tracking_mlflow
+from orchestrator import tracking_mlflow
 from orchestrator.audit import audit
 from orchestrator.errors import UnreachableError
-from orchestrator.forwarder import sync
+from orchestrator.mirroring import mlflow_environment
+from orchestrator.mirroring.forwarder import sync
 from orchestrator.settings import Settings
 from trainer.spec import TrialSpec
 

@@ -5,8 +5,8 @@ from made_trials import a_store, claimed, failed, launched, record, trained, wri
 
 from orchestrator.audit import audit
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.forwarder import sync
 from orchestrator.liveness import ResumedFrom
+from orchestrator.mirroring.forwarder import sync
 from orchestrator.tracking import MemoryTracker, Point
 from trainer import results
 from trainer.spec import TrialSpec

@@ -6,8 +6,8 @@ import pytest
 from fake_head import serving
 from test_jobs import SWEEP
 
-from orchestrator import jobs
 from orchestrator.cli import clustered
+from orchestrator.cluster import jobs
 from orchestrator.errors import UnreachableError
 
 

@@ -5,9 +5,9 @@ import json
 import pytest
 from made_results import made
 
-from orchestrator.compare import Side, compare, side_by_side
 from orchestrator.errors import UserError
-from orchestrator.replicates import gather
+from orchestrator.reporting.compare import Side, compare, side_by_side
+from orchestrator.reporting.replicates import gather
 from orchestrator.store import Launch, Store
 from trainer import results
 from trainer.spec import TrialSpec

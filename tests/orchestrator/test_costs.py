@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from orchestrator import costs
+from orchestrator.costing import costs
 from trainer import freezing, models
 from trainer.networks import BUILDERS
 from trainer.results import CHECKPOINT, CHECKPOINT_PREVIOUS

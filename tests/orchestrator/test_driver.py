@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator import claims, liveness, settings
 from orchestrator.driver import InlineLauncher, launch, new_launch, request_stop
-from orchestrator.resources import Resources
+from orchestrator.language.resources import Resources
 from orchestrator.rounds import Order
 from orchestrator.store import Store
 from trainer import errors, results

@@ -6,11 +6,11 @@ import shutil
 import pytest
 from made_trials import a_store, claimed, failed, finished, launched, record, trained, write
 
-from orchestrator import cursor
 from orchestrator.errors import UnreachableError
-from orchestrator.forwarder import Forwarder, sync
-from orchestrator.lease import Lease
 from orchestrator.liveness import ResumedFrom
+from orchestrator.mirroring import cursor
+from orchestrator.mirroring.forwarder import Forwarder, sync
+from orchestrator.mirroring.lease import Lease
 from orchestrator.tracking import POINTS_A_CALL, MemoryTracker, Refused, points_of
 from trainer import results
 from trainer.spec import TrialSpec

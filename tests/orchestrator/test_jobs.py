@@ -12,10 +12,10 @@ import zipfile
 import pytest
 from fake_head import serving
 
-from orchestrator import jobs, parcel
+from orchestrator.cluster import jobs, parcel
+from orchestrator.cluster.head import Head
+from orchestrator.cluster.relay import Receiver
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.head import Head
-from orchestrator.relay import Receiver
 from orchestrator.sweep import load
 
 SWEEP = """\
@@ -119,7 +119,7 @@ def test_the_same_code_is_sent_to_a_head_once(head):
 
 def test_the_parcel_holds_both_packages_the_sweep_file_and_no_leftovers(sweep_file):
     names = zipfile.ZipFile(io.BytesIO(parcel.pack(sweep_file).content)).namelist()
-    assert {"tiny.yaml", "orchestrator/jobs.py", "trainer/spec.py"} <= set(names)
+    assert {"tiny.yaml", "orchestrator/cluster/jobs.py", "trainer/spec.py"} <= set(names)
     assert not [name for name in names if "__pycache__" in name]
     assert parcel.pack(sweep_file, code=False).name != parcel.pack(sweep_file).name
     assert parcel.pack(code=False) is None

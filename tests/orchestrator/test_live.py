@@ -6,7 +6,7 @@ import io
 import pytest
 from rich.console import Console
 
-from orchestrator import costs
+from orchestrator.costing import costs
 from orchestrator.live import Board, Event, clock, labels
 from orchestrator.records import Launch, TrialStatus
 from trainer.spec import TrialSpec

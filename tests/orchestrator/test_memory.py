@@ -8,7 +8,7 @@ import pytest
 import torch
 from memory_meter import peak_bytes
 
-from orchestrator import memory
+from orchestrator.costing import memory
 from trainer import data
 from trainer.spec import TrialSpec
 

@@ -4,10 +4,10 @@ from made_store import FINISHED, launch_depth
 
 from orchestrator import report
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.forwarder import sync
-from orchestrator.material import Material, collect
+from orchestrator.mirroring.forwarder import sync
 from orchestrator.publish import publish, text_of
 from orchestrator.records import Launch
+from orchestrator.reporting.material import Material, collect
 from orchestrator.tracking import TAG_CHARACTERS, MemoryTracker
 from trainer.spec import TrialSpec
 

@@ -1,8 +1,8 @@
 import pytest
 
-from orchestrator.published import count_of, parse, published
-from orchestrator.shapes import STATEMENTS
-from orchestrator.slices import alt_init, best
+from orchestrator.reporting.published import count_of, parse, published
+from orchestrator.reporting.shapes import STATEMENTS
+from orchestrator.reporting.slices import alt_init, best
 from trainer.results import Counts
 from trainer.spec import TrialSpec
 

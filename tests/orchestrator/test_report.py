@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from made_results import made
 
-from orchestrator import costs, report
+from orchestrator import report
+from orchestrator.costing import costs
 from orchestrator.errors import UserError
-from orchestrator.figures_training import over_training
-from orchestrator.replicates import gather
+from orchestrator.reporting.figures_training import over_training
+from orchestrator.reporting.replicates import gather
 from orchestrator.store import Launch, Store
 from trainer import results
 from trainer.results import Failure

@@ -1,7 +1,7 @@
 from made_results import made
 
-from orchestrator.replicates import gather
-from orchestrator.shapes import BELOW, check
+from orchestrator.reporting.replicates import gather
+from orchestrator.reporting.shapes import BELOW, check
 from trainer.spec import TrialSpec
 
 

@@ -5,9 +5,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from orchestrator import costs, plan, schema, starter, sweep
+from orchestrator import plan, sweep
+from orchestrator.costing import costs
+from orchestrator.language import schema, starter
+from orchestrator.language.yaml_text import Problems, compose
 from orchestrator.store import Store
-from orchestrator.yaml_text import Problems, compose
 from trainer.spec import TrialSpec
 
 FOLDER = Path(sweep.__file__).parents[1] / "sweeps"

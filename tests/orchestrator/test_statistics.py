@@ -3,7 +3,7 @@ import math
 import pytest
 from scipy import stats
 
-from orchestrator.statistics import Estimate, differs, equivalent, estimate
+from orchestrator.reporting.statistics import Estimate, differs, equivalent, estimate
 
 
 def test_no_values_have_no_estimate():

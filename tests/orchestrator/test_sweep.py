@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator import sweep
 from orchestrator.errors import SweepError
-from orchestrator.resources import Resources
+from orchestrator.language.resources import Resources
 from trainer.spec import TrialSpec
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"

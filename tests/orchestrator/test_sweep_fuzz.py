@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from orchestrator import sweep
 from orchestrator.errors import SweepError
-from orchestrator.fields import SCHEMAS
-from orchestrator.recipes import RECIPES
-from orchestrator.sections import KEYS
-from orchestrator.yaml_text import read_scalar
+from orchestrator.language.fields import SCHEMAS
+from orchestrator.language.recipes import RECIPES
+from orchestrator.language.sections import KEYS
+from orchestrator.language.yaml_text import read_scalar
 
 WORDS = (
     "all",

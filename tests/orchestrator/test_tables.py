@@ -1,7 +1,7 @@
 from made_results import made, status
 
-from orchestrator.replicates import gather, varied
 from orchestrator.report import table
+from orchestrator.reporting.replicates import gather, varied
 from trainer.spec import TrialSpec
 
 BASE = TrialSpec(epochs=2)

@@ -1,9 +1,9 @@
 import pytest
 from made_results import made
 
-from orchestrator.published import published
-from orchestrator.replicates import gather
-from orchestrator.verdicts import MARGIN, deviations, judge, paper_protocol
+from orchestrator.reporting.published import published
+from orchestrator.reporting.replicates import gather
+from orchestrator.reporting.verdicts import MARGIN, deviations, judge, paper_protocol
 from trainer.spec import TrialSpec
 
 SPEC = TrialSpec(depth=14, trainable="bn_only")

@@ -1,0 +1,1 @@
+"""The sweep language: YAML text with positions, its sections and fields, and their expansion."""

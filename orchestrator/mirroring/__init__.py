@@ -1,0 +1,1 @@
+"""The forwarder: when and what to send to the tracker, exactly once."""

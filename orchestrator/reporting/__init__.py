@@ -1,0 +1,1 @@
+"""Tables, figures, verdicts and comparisons, from the trials' folders."""

@@ -1,0 +1,209 @@
+"""Two or more configurations or sweeps side by side, paired by seed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from orchestrator.errors import UserError
+from orchestrator.reporting.replicates import (
+    ACCURACY,
+    Replicates,
+    gather,
+    mode,
+    origin,
+    paired_difference,
+    varied,
+)
+from orchestrator.reporting.statistics import Estimate
+from orchestrator.reporting.tables import Table, show, with_interval
+from orchestrator.store import Store
+from trainer.results import Result
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one name stands for: a sweep's finished configurations, or one configuration."""
+
+    name: str
+    groups: tuple[Replicates, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One point of the axes, on every side."""
+
+    point: dict[str, str]
+    """The axes' values that the sides share here; empty where each side is one configuration."""
+    estimates: tuple[Estimate | None, ...]
+    """Of each side; None where the side has nothing finished here."""
+    differences: tuple[Estimate | None, ...]
+    """Of each side but the first: it − the first, over the seeds that both have."""
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows of a metric by side."""
+
+    metric: str
+    sides: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def table(self) -> Table:
+        """For people: means with 95 % intervals and differences to the first side."""
+        axes = list(self.rows[0].point) if self.rows else []
+        against = [f"{name} − {self.sides[0]}" for name in self.sides[1:]]
+        body = [
+            [
+                *row.point.values(),
+                *(_cell(found) for found in row.estimates),
+                *(_cell(found, signed=True) for found in row.differences),
+            ]
+            for row in self.rows
+        ]
+        flags = list(dict.fromkeys(flag for row in self.rows for flag in row.flags))
+        title = f"{self.metric}: mean ± half of the 95 % interval (n); differences paired by seed"
+        return Table(title, [*axes, *self.sides, *against], body, flags)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: every number, unrounded; a difference names the sides it is between."""
+        return {
+            "metric": self.metric,
+            "sides": list(self.sides),
+            "rows": [
+                {
+                    "point": row.point,
+                    "estimates": [_numbers(found) for found in row.estimates],
+                    "differences": [_numbers(found) for found in row.differences],
+                    "flags": list(row.flags),
+                }
+                for row in self.rows
+            ],
+        }
+
+    def to_csv(self) -> str:
+        """A line for each point and side."""
+        file = io.StringIO()
+        axes = list(self.rows[0].point) if self.rows else []
+        numbers = ["mean", "spread", "half_width", "n"]
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(
+            [*axes, "side", "metric", *numbers, *(f"difference_{n}" for n in numbers), "flags"]
+        )
+        for row in self.rows:
+            for name, found, away in zip(
+                self.sides, row.estimates, (None, *row.differences), strict=True
+            ):
+                cells = [*_numbers(found).values(), *_numbers(away).values()]
+                flags = "; ".join(row.flags)
+                writer.writerow([*row.point.values(), name, self.metric, *cells, flags])
+        return file.getvalue()
+
+
+def compare(store: Store, names: Sequence[str], metric: str = ACCURACY) -> Comparison:
+    """Sides named by sweep, or by the beginning of a configuration's id; raises UserError."""
+    if len(names) < 2:
+        raise UserError("compare: needs two or more names of sweeps or configurations")
+    return side_by_side([_side(store, name) for name in names], metric)
+
+
+def side_by_side(sides: Sequence[Side], metric: str = ACCURACY) -> Comparison:
+    """Match the sides' configurations by the axes that vary within a side."""
+    axes = _shared_axes(sides)
+    points: dict[tuple[str, ...], list[list[Replicates]]] = {}
+    for position, side in enumerate(sides):
+        for group in side.groups:
+            key = tuple(_value(group, axis) for axis in axes)
+            points.setdefault(key, [[] for _ in sides])[position].append(group)
+    rows = [
+        _row(dict(zip(axes, key, strict=True)), members, metric)
+        for key, by_side in points.items()
+        for members in _combinations(by_side)
+    ]
+    return Comparison(metric, tuple(side.name for side in sides), tuple(rows))
+
+
+def _combinations(by_side: list[list[Replicates]]) -> Iterable[Sequence[Replicates | None]]:
+    """One configuration of each side; several where a side has it by several versions of code."""
+    choices: list[list[Replicates | None]] = [[*groups] or [None] for groups in by_side]
+    return product(*choices)
+
+
+def _shared_axes(sides: Sequence[Side]) -> list[str]:
+    """Fields that vary within some side; what only differs between sides is what is compared."""
+    return list(
+        dict.fromkeys(axis for side in sides for axis in varied([g.spec for g in side.groups]))
+    )
+
+
+def _row(point: dict[str, str], members: Sequence[Replicates | None], metric: str) -> Row:
+    first, *others = members
+    differences = tuple(
+        paired_difference(other, first, metric) if first and other else None for other in others
+    )
+    present = [group for group in members if group]
+    flags = [f"{group.config_id}: {group.flag}" for group in present if group.flag]
+    for position, name in enumerate(("code", "data")):
+        if len({origin(group.results[0])[position] for group in present}) > 1:
+            flags.append(f"the sides were computed with different {name}")
+    estimates = tuple(group.estimate(metric) if group else None for group in members)
+    return Row(point, estimates, differences, tuple(flags))
+
+
+def _side(store: Store, name: str) -> Side:
+    if name in store.sweeps():
+        launch = store.newest_launch(name)
+        specs = launch.specs if launch else ()
+        groups = gather(_results(store, [spec.trial_id for spec in specs]))
+        if not groups:
+            raise UserError(f"sweep {name}: no trial has finished; see: bnsweep status {name}")
+        return Side(name, tuple(groups))
+    return Side(name, tuple(gather(_of_configuration(store, name))))
+
+
+def _of_configuration(store: Store, name: str) -> list[Result]:
+    ids: dict[str, list[str]] = {}
+    for trial_id in store.trial_ids():
+        spec = store.spec(trial_id)
+        if spec is not None and spec.config_id.startswith(name):
+            ids.setdefault(spec.config_id, []).append(trial_id)
+    if len(ids) > 1:
+        raise UserError(f"{name}: stands for several configurations:", *sorted(ids))
+    trial_ids = next(iter(ids.values()), [])
+    results = _results(store, sorted(trial_ids))
+    if not results:
+        what = "no trial of this configuration has finished" if ids else "no sweep or configuration"
+        raise UserError(f"{name}: {what}; see: bnsweep status")
+    return results
+
+
+def _results(store: Store, trial_ids: Sequence[str]) -> list[Result]:
+    found = (store.result(trial_id) for trial_id in trial_ids)
+    return [result for result in found if result is not None]
+
+
+def _value(group: Replicates, axis: str) -> str:
+    return mode(group.spec) if axis == "trainable" else show(getattr(group.spec, axis))
+
+
+def _cell(found: Estimate | None, *, signed: bool = False) -> str:
+    if found is None:
+        return "–"
+    sign = "+" if signed and found.mean >= 0 else ""
+    return f"{sign}{with_interval(found)} ({found.n})"
+
+
+def _numbers(found: Estimate | None) -> dict[str, float | int | None]:
+    if found is None:
+        return {"mean": None, "spread": None, "half_width": None, "n": 0}
+    return {
+        "mean": found.mean,
+        "spread": found.spread,
+        "half_width": found.half_width,
+        "n": found.n,
+    }

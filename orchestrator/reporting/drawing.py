@@ -1,0 +1,217 @@
+"""How the report's figures look: one colour, marker and line for each mode, readable in grey."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from orchestrator.reporting.replicates import Replicates, mode
+from orchestrator.reporting.statistics import Estimate
+from trainer.spec import TrialSpec
+
+RC = {
+    "svg.hashsalt": "bnsweep",  # the same results give the same bytes
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "legend.fontsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 5,
+    "hatch.linewidth": 0.6,
+}
+_NO_DATE: dict[str, Any] = {"svg": {"Date": None}, "png": {"Software": None}}
+PANEL_WIDTH, PANEL_HEIGHT, LEGEND_ROW = 3.4, 2.4, 0.2
+"""Inches: one column of a journal."""
+DPI = 150
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a mode is drawn: distinct by marker, line and hatch where colour is lost."""
+
+    colour: str
+    marker: str
+    line: Any
+    hatch: str
+
+
+_LONG = (0, (6, 2))
+_LOOKS = {
+    "all": Look("#000000", "o", "-", ""),
+    "bn_only": Look("#0072B2", "s", "-", "///"),
+    "random_2": Look("#E69F00", "^", "--", "..."),
+    "output_only": Look("#D55E00", "v", ":", "xxx"),
+    "shortcut_output": Look("#009E73", "D", "-.", "\\\\\\"),
+    "bn_shortcut_output": Look("#56B4E9", "P", _LONG, "+++"),
+    "all_but_bn": Look("#7F7F7F", "X", "--", "---"),
+    "nothing": Look("#A6A6A6", "x", ":", "ooo"),
+    "bn_output": Look("#CC79A7", "<", "-.", "|||"),
+    "shortcut_only": Look("#8C6D31", ">", _LONG, "***"),
+    "gamma_only": Look("#332288", "p", "--", "//"),
+    "beta_only": Look("#88CCEE", "h", ":", "\\\\"),
+    "bias_only": Look("#AA4499", "d", "-.", "xx"),
+}
+_OTHERS = [Look("#E69F00", marker, "--", hatch) for marker, hatch in (("1", "."), ("2", "o"))]
+
+
+def look(label: str) -> Look:
+    """The look of a mode; other k of random_k share a colour."""
+    return _LOOKS.get(label) or _OTHERS[sum(label.encode()) % len(_OTHERS)]
+
+
+def in_order(labels: Sequence[str]) -> list[str]:
+    """Distinct modes in the order in which every figure names them."""
+    known = [label for label in _LOOKS if label in labels]
+    others = sorted(set(labels) - set(known), key=lambda label: (label.startswith("paper"), label))
+    return known + others
+
+
+def modes(groups: Sequence[Replicates]) -> list[str]:
+    """The groups' modes, in order."""
+    return in_order([mode(group.spec) for group in groups])
+
+
+_FAMILIES = {
+    "cifar_resnet": "ResNet",
+    "imagenet_resnet": "ResNet",
+    "cifar_vgg": "VGG",
+    "bottleneck_resnet": "Bottleneck ResNet",
+}
+
+
+def network(spec: TrialSpec) -> str:
+    """`ResNet-14`, with the width where it is not 1: `ResNet-14 ×2`."""
+    width = f" ×{spec.width}" if spec.width != 1 else ""
+    return f"{_FAMILIES[spec.model]}-{spec.depth}{width}"
+
+
+def panels(
+    count: int, columns: int = 3, height: float = PANEL_HEIGHT, share_y: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels in rows of up to `columns`, on one scale of y if so asked."""
+    across = min(count, columns)
+    down = -(-count // across)
+    width = PANEL_WIDTH * across if across > 1 else 5.0
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(width, height * down), layout="constrained")
+        axes = figure.subplots(down, across, squeeze=False, sharey=share_y).ravel().tolist()
+    for spare in axes[count:]:
+        spare.set_axis_off()
+    return figure, axes[:count]
+
+
+def legend(figure: Figure, axes: Sequence[Axes], paper: bool = False) -> None:
+    """One legend below all panels; `paper` adds what the hollow markers are."""
+    found: dict[str, Any] = {}
+    for panel in axes:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    found = {label: found[label] for label in in_order(list(found))}
+    if paper:
+        (found["paper (hollow)"],) = axes[0].plot(
+            [], [], color="0.4", marker="o", linestyle=":", markerfacecolor="white", linewidth=1
+        )
+    widest = 0.75 + 0.075 * max((len(label) for label in found), default=0)  # inches
+    width, height = figure.get_size_inches()
+    columns = max(1, min(len(found), int(width / widest)))
+    figure.set_size_inches(width, height + LEGEND_ROW * -(-len(found) // columns))
+    figure.legend(
+        found.values(),
+        found.keys(),
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        handlelength=2.6,
+    )
+
+
+def seeds(axes: Axes, x: float, values: Sequence[float], colour: str) -> None:
+    """Each replicate as a dot behind the mean: what an interval of few seeds hides."""
+    if len(values) > 1:
+        axes.plot([x] * len(values), values, ".", color=colour, markersize=3, alpha=0.6, zorder=4)
+
+
+FEWEST_FOR_INTERVAL = 3
+"""Where many intervals would lie over each other: of two seeds they are 12.7 standard errors wide
+and hide everything, so the seeds themselves are drawn."""
+
+
+def margin(found: Estimate) -> float:
+    """Half of the interval where it is worth drawing among many; else nan, which draws nothing."""
+    if found.half_width is None or found.n < FEWEST_FOR_INTERVAL:
+        return float("nan")
+    return found.half_width
+
+
+def percent(axes: Sequence[Axes], label: str = "test accuracy (%)") -> None:
+    """The y axis of all panels in percent, once everything is drawn; named on the left only."""
+    low, high = axes[0].get_ylim()  # the panels share it
+    for panel in axes:
+        panel.set_ylim(max(0.0, low), min(100.0, high))
+        place = panel.get_subplotspec()
+        if place is None or place.is_first_col():
+            panel.set_ylabel(label)
+
+
+def title(axes: Axes, name: str, groups: Sequence[Replicates]) -> None:
+    """The panel's name and how many seeds (n) stand behind its points."""
+    counts = {len(group.results) for group in groups}
+    low, high = min(counts), max(counts)
+    seeds = f"n = {low}" if low == high else f"n = {low} to {high}"
+    axes.set_title(textwrap.fill(f"{name}, {seeds}" if name else seeds, 36))
+
+
+def ticks_at(axes: Axes, values: Sequence[float]) -> None:
+    """A tick at each measured x, written out; logarithmic where the values span a factor of 3."""
+    distinct = sorted(set(values))
+    if distinct[0] > 0 and distinct[-1] / distinct[0] >= 3:
+        axes.set_xscale("log")
+    axes.set_xticks(distinct, [f"{value:g}" for value in distinct])
+    axes.minorticks_off()
+
+
+def logarithmic(axes: Axes) -> None:
+    """A logarithmic x axis for counts, with ticks at 1, 2 and 5 times powers of ten."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def names_below(axes: Axes, names: Sequence[str]) -> None:
+    """Categories below groups of bars, slanted where they are many."""
+    slanted = sum(map(len, names)) > 30
+    axes.set_xticks(range(len(names)), list(names))
+    if slanted:
+        axes.tick_params(axis="x", rotation=20)
+        for text in axes.get_xticklabels():
+            text.set(ha="right", rotation_mode="anchor")
+    axes.grid(axis="x", visible=False)
+
+
+def encode(figure: Figure, kind: str) -> bytes:
+    """The figure as `png` or `svg`."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(RC):
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=_NO_DATE[kind])
+    return buffer.getvalue()
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write `name`.png and `name`.svg."""
+    for kind in ("png", "svg"):
+        (folder / f"{name}.{kind}").write_bytes(encode(figure, kind))

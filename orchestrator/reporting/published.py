@@ -1,0 +1,138 @@
+"""The paper's numbers, and the one mapping from their names to ours.
+
+`reference/paper_results.csv`: dataset, architecture, depth, width, mode, metric, value (% or a
+count), source, precision (`±0.5`: read off a figure).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal, get_args
+
+from orchestrator.reporting.replicates import ACCURACY, mode
+from trainer.results import Counts
+from trainer.spec import Model, Trainable, TrialSpec
+
+Kind = Literal["accuracy", "count", "claim", "unmapped"]
+
+_ACCURACIES = {"test_top1": ACCURACY, "test_top5": "test/accuracy_top5"}
+_COUNTS = {
+    "params_total": "total",
+    "params_batchnorm": "bn",
+    "params_output": "output",
+    "params_shortcut": "shortcut",
+}
+_CLAIMS = {
+    "delta_top1_min": "training BN helps",
+    "delta_top1_max": "training BN helps",
+    "delta_top1": "training BN helps",
+    "gamma_abs_lt_0.01_pct": "bn_only disables more features",
+}
+"""Values for no single network: the shape check (`verdicts.claims`) that stands for them."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A row of the reference and what it means here."""
+
+    dataset: str
+    architecture: str
+    depth: int | None
+    width: int | None
+    mode: str
+    metric: str
+    """As in the reference."""
+    value: float
+    precision: float
+    """Half of the range that the printed value leaves open, in its unit."""
+    source: str
+    kind: Kind
+    target: str
+    """Our metric, field of `Counts` or claim; why not, for an unmapped row."""
+
+    @property
+    def name(self) -> str:
+        """The row in words: `cifar_resnet 14 ×1 bn_only`."""
+        size = f" {self.depth}" if self.depth else ""
+        size += f" ×{self.width}" if self.width else ""
+        return f"{self.architecture}{size} {self.mode.strip('-')}".strip()
+
+    def matches(self, spec: TrialSpec) -> bool:
+        """Whether `spec` is the row's network and mode (whatever the protocol of its training)."""
+        network = (self.dataset, self.architecture, self.depth, self.width)
+        if network != (spec.dataset, spec.model, spec.depth, spec.width):
+            return False
+        if self.kind == "count":
+            return True
+        return self.kind == "accuracy" and self.mode == mode(spec) and as_initialised(spec)
+
+
+def as_initialised(spec: TrialSpec) -> bool:
+    """Whether the network starts as in the paper's main experiments."""
+    return (spec.init, spec.bn_init, spec.weights) == ("kaiming_normal", "uniform", "random")
+
+
+def alternative(row: Published) -> bool:
+    """Whether the row is of the curve whose initialisation could not be identified."""
+    return row.mode == "bn_only_alt_init"
+
+
+@cache
+def published() -> tuple[Published, ...]:
+    """All rows of the reference, in order."""
+    file = resources.files("orchestrator") / "reference" / "paper_results.csv"
+    return parse(file.read_text(encoding="utf-8"))
+
+
+def parse(text: str) -> tuple[Published, ...]:
+    """Rows of a reference in CSV."""
+    return tuple(_row(fields) for fields in csv.DictReader(io.StringIO(text)))
+
+
+def _row(fields: dict[str, str]) -> Published:
+    kind, target = _meaning(fields)
+    return Published(
+        dataset=fields["dataset"],
+        architecture=fields["architecture"],
+        depth=int(fields["depth"]) if fields["depth"] else None,
+        width=int(fields["width"]) if fields["width"] else None,
+        mode=fields["mode"],
+        metric=fields["metric"],
+        value=float(fields["value"]),
+        precision=0.0 if kind == "count" else _precision(fields["value"], fields["precision"]),
+        source=fields["source"],
+        kind=kind,
+        target=target,
+    )
+
+
+def _meaning(fields: dict[str, str]) -> tuple[Kind, str]:
+    metric, of_one_network = fields["metric"], bool(fields["depth"] and fields["width"])
+    if metric in _CLAIMS:
+        return "claim", _CLAIMS[metric]
+    if not of_one_network or fields["architecture"] not in get_args(Model):
+        return "unmapped", "names no single network"
+    if metric in _COUNTS:
+        return "count", _COUNTS[metric]
+    if fields["mode"] not in get_args(Trainable):
+        return "unmapped", f"{fields['mode']} is not a mode that could be identified; a line only"
+    if metric in _ACCURACIES:
+        return "accuracy", _ACCURACIES[metric]
+    return "unmapped", f"{metric} is not measured here"
+
+
+def _precision(value: str, stated: str) -> float:
+    """As stated (`±0.5`), else half a unit of the last printed digit."""
+    if stated:
+        return float(stated.removeprefix("±"))
+    decimals = len(value.partition(".")[2])
+    return 0.5 * 10.0**-decimals
+
+
+def count_of(counts: Counts, field: str) -> int:
+    """The parameter count that a row of kind `count` speaks of."""
+    return int(getattr(counts, field))

@@ -1,0 +1,113 @@
+"""Tables for people: plain data that the command line and the report render."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from orchestrator.reporting import replicates
+from orchestrator.reporting.replicates import Replicates
+from orchestrator.reporting.statistics import Estimate
+from trainer.results import Result
+from trainer.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text cells under named columns; `notes` stand below."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+
+
+class Status(Protocol):
+    """What the table needs of a trial's status."""
+
+    @property
+    def trial_id(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+
+
+def accuracy_table(
+    specs: Sequence[TrialSpec], results: Sequence[Result], statuses: Iterable[Status]
+) -> Table:
+    """Test accuracy by configuration: a row for each point of the other axes, a column a mode.
+
+    A cell is `mean ± standard deviation (n)`; where seeds are missing `(n of all)`, and where none
+    has finished the states of its trials.
+    """
+    axes = replicates.varied(specs)
+    rows = [name for name in axes if name != "trainable"] or ["model"]
+    modes = list(dict.fromkeys(map(replicates.mode, specs)))
+    columns = modes if "trainable" in axes else ["test accuracy"]
+    states = {status.trial_id: status.state for status in statuses}
+    cells: dict[tuple[str, ...], dict[str, list[TrialSpec]]] = {}
+    for spec in specs:
+        point = tuple(show(getattr(spec, name)) for name in rows)
+        column = replicates.mode(spec) if "trainable" in axes else columns[0]
+        cells.setdefault(point, {}).setdefault(column, []).append(spec)
+    finished = {result.trial_id: result for result in results}
+    body = [
+        [*point, *(_cell(by_mode.get(column, []), finished, states) for column in columns)]
+        for point, by_mode in cells.items()
+    ]
+    known = [finished[spec.trial_id] for spec in specs if spec.trial_id in finished]
+    title = "Test accuracy in %, mean ± standard deviation over seeds (n)"
+    return Table(title, [*rows, *columns], body, notes(known))
+
+
+def notes(results: Sequence[Result]) -> list[str]:
+    """What a reader must know before trusting a mean of `results`."""
+    found = []
+    for position, name in enumerate(("code", "data")):
+        digests = {replicates.origin(result)[position] for result in results}
+        if len(digests) > 1:
+            found.append(f"results of {len(digests)} versions of the {name}: not averaged together")
+    if inexact := sum(not result.exact for result in results):
+        found.append(f"{inexact} resumed under other numerics (exact: false)")
+    return found
+
+
+def _cell(specs: Sequence[TrialSpec], finished: dict[str, Result], states: dict[str, str]) -> str:
+    results = [finished[spec.trial_id] for spec in specs if spec.trial_id in finished]
+    groups = replicates.gather(results)
+    if groups:
+        return "; ".join(_group(group, len(specs)) for group in groups)
+    counts = Counter(states.get(spec.trial_id, "pending") for spec in specs)
+    return ", ".join(f"{n} {state}" if n > 1 else state for state, n in counts.items()) or "–"
+
+
+def _group(group: Replicates, expected: int) -> str:
+    estimate = group.estimate()
+    if estimate is None:
+        return "no accuracy"
+    count = str(estimate.n) if estimate.n == expected else f"{estimate.n} of {expected}"
+    return f"{with_spread(estimate)} ({count}{', ' + group.flag if group.flag else ''})"
+
+
+def with_spread(estimate: Estimate, digits: int = 1) -> str:
+    """`mean ± standard deviation`, without the second part for a single value."""
+    if estimate.spread is None:
+        return f"{estimate.mean:.{digits}f}"
+    return f"{estimate.mean:.{digits}f} ± {estimate.spread:.{digits}f}"
+
+
+def with_interval(estimate: Estimate, digits: int = 1) -> str:
+    """`mean ± half of the 95 % interval`, without the second part for a single value."""
+    if estimate.half_width is None:
+        return f"{estimate.mean:.{digits}f}"
+    return f"{estimate.mean:.{digits}f} ± {estimate.half_width:.{digits}f}"
+
+
+def show(value: object) -> str:
+    """A field's value as text: 0.1 not 0.10000000000000001, tuples without brackets."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple):
+        return " ".join(map(show, value)) or "none"
+    return str(value)
