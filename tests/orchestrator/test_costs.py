@@ -20,7 +20,7 @@ from trainer.results import CHECKPOINT, CHECKPOINT_PREVIOUS
 from trainer.spec import VGG_DEPTHS, Trainable, TrialSpec, image_size_of
 from trainer.train import Options, train
 
-REFERENCE = Path(costs.__file__).parent / "reference" / "paper_results.csv"
+REFERENCE = Path(costs.__file__).parents[1] / "reference" / "paper_results.csv"
 COLUMNS = {
     "params_total": "total",
     "params_batchnorm": "bn",
