@@ -24,7 +24,7 @@ __all__ = ["Sweep", "launch", "results"]
 PROJECT = "bnsweep"
 """Marks the package as ours: PyPI has others of this name (see doctor)."""
 
-_HOMES = {"Sweep": "library", "launch": "library", "results": "frames"}
+_HOMES = {"Sweep": "library", "launch": "library", "results": "reporting.frames"}
 
 
 def __getattr__(name: str) -> Any:
