@@ -38,7 +38,7 @@ def code_digest() -> str:
 
 
 def _code() -> dict[str, bytes]:
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for package in _PACKAGES

@@ -86,7 +86,7 @@ def _files(names: Sequence[str]) -> Iterator[Path]:
 
 def _run(command: list[str]) -> int:
     # What the command starts in its turn shall find the code that travelled, not the image's.
-    root = str(Path(__file__).resolve().parents[1])
+    root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
         command,
