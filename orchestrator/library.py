@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from orchestrator import driver, settings, sweep
 from orchestrator import plan as planning
 from orchestrator.driver import Launcher, Outcome
+from orchestrator.errors import UserError
 from orchestrator.language.resources import Resources
 from orchestrator.monitor import Observer
 from orchestrator.plan import Plan
@@ -97,6 +99,8 @@ def launch(
         retries=spec.retries,
     )
     where = _settings(store, data)
+    if not inline:
+        _check_tracker(where)
     return driver.launch(
         record,
         where,
@@ -106,6 +110,15 @@ def launch(
         tracker=lambda: connect(where),
         weights=spec.files,
     )
+
+
+def _check_tracker(where: Settings) -> None:
+    """Refuse SQLite in a store that several nodes write: its locks do not hold there."""
+    if where.embedded_tracker and os.environ.get("RAY_ADDRESS"):
+        raise UserError(
+            "MLFLOW_TRACKING_URI: is not set; on a cluster (RAY_ADDRESS is set) it must name an "
+            "MLflow server, since the store's own database serves one machine only"
+        )
 
 
 def connect(where: Settings) -> Tracker:

@@ -62,3 +62,10 @@ def test_launch_is_the_function_even_after_its_modules_were_loaded():
     code = "import orchestrator.driver, orchestrator.library\nfrom orchestrator import launch\n"
     code += "assert callable(launch)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_cluster_needs_a_tracking_server_and_nothing_is_started_without_one(folder, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(UserError, match="MLFLOW_TRACKING_URI: is not set"):
+        launch(Sweep.parse(TEXT), store=folder)
+    assert not (folder / "sweeps").exists()
