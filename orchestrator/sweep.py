@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.errors import SweepError
 from orchestrator.language import overrides as command_line
-from orchestrator.language.expand import expand
+from orchestrator.language.expand import check_depths, expand
 from orchestrator.language.resources import Resources
 from orchestrator.language.sections import read_sections
 from orchestrator.language.yaml_text import Problems, compose
@@ -58,6 +58,8 @@ def parse(
     problems = Problems()
     root = command_line.apply(compose(text, filename, problems), overrides, problems)
     draft = read_sections(root, folder, problems)
+    if problems.lines:
+        check_depths(draft, problems)
     problems.raise_if_any()
     trials = expand(draft, root.where, problems, overridden=bool(overrides))
     problems.raise_if_any()

@@ -15,7 +15,7 @@ from orchestrator.language import weights
 from orchestrator.language.recipes import recipe_fields
 from orchestrator.language.sections import Draft, Fields
 from orchestrator.language.yaml_text import Problems
-from trainer.spec import TrialSpec
+from trainer.spec import TrialSpec, depth_problem
 
 MAX_TRIALS = 100_000
 
@@ -55,6 +55,25 @@ def expand(
     if not expansion.trials and not problems.lines:
         problems.add(where, "exclude", "drops every trial; allowed: at least one is left")
     return tuple(expansion.trials)
+
+
+def check_depths(draft: Draft, problems: Problems) -> None:
+    """Impossible depths of a file whose other mistakes keep it from being expanded.
+
+    Only where one model is meant: the rest of the rules between fields needs whole points.
+    """
+    columns = [draft.axes, *draft.paired, *({k: [v] for k, v in p.items()} for p in draft.include)]
+    settings = [draft.base.get("depth"), *(s for c in columns for s in c.get("depth", ()))]
+    if any("model" in column for column in columns) or any(
+        "model:" in line for line in problems.lines
+    ):
+        return
+    given = {"model": draft.base["model"].value} if "model" in draft.base else {}
+    model = recipe_fields(draft.recipe, given).get("model", _DEFAULTS["model"])
+    for setting in settings:
+        hint = depth_problem(model, setting.value) if setting else ""
+        if setting and hint:
+            problems.add(setting.where, setting.label, hint)
 
 
 def _count(draft: Draft) -> int:

@@ -248,3 +248,20 @@ def test_the_most_trials_that_are_allowed_expand():
     with pytest.raises(SweepError, match="100,100 trials"):
         parse("axes: {depth: [8, 14]}\nseeds: 50_050")
     assert len(parse("seeds: 5000").trials) == 5000
+
+
+def test_an_impossible_depth_is_reported_beside_the_files_other_mistakes():
+    text = "name: x\nbase: {depht: 14}\naxes: {depth: [13, 14]}\ninclude: [{depth: 9}]\n"
+    with pytest.raises(SweepError) as caught:
+        sweep.parse(text, "x.yaml")
+    assert caught.value.lines[1:] == (
+        "x.yaml:3: axes.depth: found 13; allowed for cifar_resnet: 6D+2, the nearest 8 and 14",
+        "x.yaml:4: include[0].depth: found 9; allowed for cifar_resnet: 6D+2, the nearest 8 and 14",
+    )
+
+
+def test_a_depth_is_not_judged_by_a_model_that_is_itself_a_mistake():
+    text = "name: x\nbase: {model: cifar_vg}\naxes: {depth: [16, 19]}\n"
+    with pytest.raises(SweepError) as caught:
+        sweep.parse(text, "x.yaml")
+    assert len(caught.value.lines) == 1
