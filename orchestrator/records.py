@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -58,7 +59,7 @@ class Launch(BaseModel):
     trials: tuple[dict[str, Any], ...] = ()
     """The fields of each trial that differ from the global defaults."""
 
-    @property
+    @cached_property
     def specs(self) -> tuple[TrialSpec, ...]:
         """The resolved trials."""
         return tuple(TrialSpec.model_validate(fields) for fields in self.trials)

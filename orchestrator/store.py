@@ -43,7 +43,7 @@ from trainer.spec import TrialSpec
 VERSION = 1
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
-_SUMMARY_BYTES = 16_384
+_SUMMARY_BYTES = 8_192
 _ROOM_BYTES = 262_144
 """A launch needs this much free space to begin another round."""
 

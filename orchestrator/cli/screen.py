@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import IO, Any, Literal
 
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.text import Text
 
 WIDE = 160
 """Columns where nobody looks through a terminal: nothing is cut off."""
+
+MANY = 1000
+"""A longer table has no colours: styling its cells one by one takes seconds."""
 
 STATE_STYLES = {
     "finished": "green",
@@ -57,8 +60,11 @@ def show_json(content: Any) -> None:
 
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Iterable[str] = ()
-) -> Table:
+) -> Table | Text:
     """A plain table with two spaces between columns. `right`: the columns of numbers."""
+    rows = list(rows)
+    if len(rows) > MANY:
+        return _long_table(columns, rows, set(right))
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold underline")
     for name in columns:  # where it is narrow, the last column gives way: causes and states fold
         side: Literal["left", "right"] = "right" if name in right else "left"
@@ -66,6 +72,20 @@ def table(
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
     return made
+
+
+def _long_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Container[str]
+) -> Text:
+    """The same columns as text without colours, where nothing folds."""
+    cells = [list(columns), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    sides = [str.rjust if name in right else str.ljust for name in columns]
+    lines = (
+        "  ".join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True))
+        for row in cells
+    )
+    return Text("\n".join(line.rstrip() for line in lines), no_wrap=True, overflow="ignore")
 
 
 def entry(title: str, text: str) -> Table:
