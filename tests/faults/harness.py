@@ -126,6 +126,15 @@ class Harness:
                     found.add(start.pid)
         return sorted(found)
 
+    def lost_attempts(self) -> int:
+        """Number of attempts whose process died without a word."""
+        return sum(
+            not liveness.ended(folder) and liveness.provably_gone(start)
+            for trial_id in self.store.trial_ids()
+            for number in self.store.attempts(trial_id)
+            if (start := liveness.read_start(folder := self.store.attempt_folder(trial_id, number)))
+        )
+
     def daemons(self, driver: int, name: str) -> list[int]:
         """PIDs of Ray's processes called `name` below the driver."""
         return [pid for pid in descendants(driver) if name in _command(pid)]
