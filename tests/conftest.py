@@ -10,6 +10,14 @@ from orchestrator import ui
 from orchestrator.settings import Settings
 
 
+@pytest.fixture(autouse=True)
+def _debug_is_one_tests_own():
+    """`--debug` is kept in the environment: for its own process, not for the next test."""
+    os.environ.pop("BNSWEEP_DEBUG", None)
+    yield
+    os.environ.pop("BNSWEEP_DEBUG", None)
+
+
 @pytest.fixture(scope="session")
 def empty_mlflow_database(tmp_path_factory):
     """An MLflow database with its tables, to be copied: making them takes seconds."""

@@ -27,6 +27,8 @@ class FakeHead:
         self.token = ""
         self.packages: dict[str, bytes] = {}
         self.uploads = 0
+        self.bare_image = False
+        """Jobs without a package find no bnsweep, whatever is installed here."""
         self.jobs: dict[str, dict[str, Any]] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.url = ""
@@ -55,12 +57,15 @@ class FakeHead:
         package = asked["runtime_env"].get("working_dir", "").removeprefix("gcs://")
         if package:
             zipfile.ZipFile(io.BytesIO(self.packages[package])).extractall(place)
+        elif self.bare_image:  # a Python that finds only its own library
+            (place / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
+            (place / "python").chmod(0o755)
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 ["sh", "-c", asked["entrypoint"]],
                 cwd=place,
                 env={
-                    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                    "PATH": f"{place}:{Path(sys.executable).parent}:{os.environ['PATH']}",
                     "BNSWEEP_STORE": str(self.folder / "runs"),
                 },
                 stdin=subprocess.DEVNULL,

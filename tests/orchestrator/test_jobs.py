@@ -168,6 +168,7 @@ def test_a_launch_with_its_sweep_file_finds_it_under_its_own_name(head, sweep_fi
 
 
 def test_an_image_without_bnsweep_is_said_in_one_line(head):
+    head.bare_image = True
     with pytest.raises(UnreachableError, match=r"could not begin there: .*orchestrator"):
         relayed(head, "status", image_has_code=True)
 
