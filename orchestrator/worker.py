@@ -40,7 +40,6 @@ class Job:
     trials: tuple[dict[str, Any], ...]
     """The fields of each trial's spec that differ from the defaults: one pack."""
     threads: int = 1
-    device: str = "auto"
     beside: int = 0
     """How many other packs may share the device: an out-of-memory alone is final."""
 
@@ -140,9 +139,7 @@ def _train(store: Store, job: Job, claimed: list[tuple[TrialSpec, Claim]]) -> No
             members.append((claim, _member(store, job, spec, claim)))
         except Exception as error:  # a checkpoint that cannot be read is this trial's alone
             _record(job, claim, error)
-    options = Options(
-        data=Path(job.data), device=job.device, threads=job.threads, pretrained=pretrained
-    )
+    options = Options(data=Path(job.data), threads=job.threads, pretrained=pretrained)
     outcomes = train_pack([member for _, member in members], options)
     for (claim, _), outcome in zip(members, outcomes, strict=True):
         if isinstance(outcome, Exception):
