@@ -78,7 +78,7 @@ def _finished_or_published(store: Store, trial_id: str, numbers: list[int]) -> b
     for number in reversed(numbers):
         attempt = store.attempt_folder(trial_id, number)
         if _readable_result(attempt / results.RESULT):
-            _link_once(attempt / results.RESULT, target)
+            results.link_once(attempt / results.RESULT, target)
             return True
     return False
 
@@ -101,7 +101,7 @@ def publish(store: Store, claim: Claim) -> bool:
     Checkpoints go: nothing continues from them any more, and what trained is in the artifacts.
     """
     target = store.trial_folder(claim.trial_id) / results.RESULT
-    if not _link_once(claim.folder / results.RESULT, target):
+    if not results.link_once(claim.folder / results.RESULT, target):
         return False
     (claim.folder / _ROOM).unlink(missing_ok=True)
     for number in store.attempts(claim.trial_id):
@@ -120,15 +120,6 @@ def fail(claim: Claim, failure: Failure) -> None:
 def give_up_lost(store: Store, trial_id: str, failure: Failure) -> None:
     """Record that a trial whose workers keep dying is not tried again (its owner is gone)."""
     results.write_json(store.attempt_folder(trial_id, failure.attempt) / results.ERROR, failure)
-
-
-def _link_once(source: Path, target: Path) -> bool:
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return False
-    results.sync_folder(target.parent)
-    return True
 
 
 def _readable_result(path: Path) -> bool:

@@ -32,7 +32,7 @@ class Garbage:
 
 def find(store: Store) -> list[Garbage]:
     """Everything in the store that no sweep needs, in a stable order."""
-    found = [*_discarded(store), *_scratch(store)]
+    found = [*_discarded(store), *_scratch(store), *_initial_weights(store)]
     known = {spec.trial_id for spec in _launched(store)}
     for trial_id in sorted(store.trial_ids()):
         if store.state(trial_id).state == "running":
@@ -72,6 +72,17 @@ def _scratch(store: Store) -> Iterator[Garbage]:
             yield _garbage(path, "scratch of a launch that was killed")
 
 
+def _initial_weights(store: Store) -> Iterator[Garbage]:
+    """Copies to which no attempt links any more; young ones may be about to be linked."""
+    for path in sorted(store.initial_weights_folder.glob("*")):
+        if _age(store, path) <= TEMPORARY_S:
+            continue
+        if path.name.startswith("."):
+            yield _garbage(path, "a temporary file of a process that died")
+        elif path.stat().st_nlink == 1:
+            yield _garbage(path, "initial weights that no trial began with")
+
+
 def _in_trial(store: Store, trial_id: str) -> Iterator[Garbage]:
     folder = store.trial_folder(trial_id)
     numbers = store.attempts(trial_id)
@@ -99,5 +110,6 @@ def _garbage(path: Path, reason: str) -> Garbage:
         os.lstat(os.path.join(folder, name)).st_size
         for folder, _, names in os.walk(path)
         for name in names
+        if name != results.INITIAL  # a link
     )
     return Garbage(path, sum(sizes), reason)

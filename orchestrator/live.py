@@ -177,7 +177,7 @@ class Board:
             Text("" if accuracy is None else f"{accuracy:.1f} %"),
             Text("" if rate is None else f"{_short(rate)} img/s", "dim"),
             Text(f"try {status.attempt}" if status.attempt > 1 else "", "yellow"),
-            Text(status.owner.split(",")[0][:16], "dim"),
+            Text(place(status), "dim"),
         ]
 
 
@@ -214,6 +214,12 @@ def seconds_left(status: TrialStatus, spec: TrialSpec) -> float | None:
     if status.state != "running" or not status.images_per_second or not images:
         return None
     return (status.epochs - (status.epoch or 0)) * images / status.images_per_second
+
+
+def place(status: TrialStatus) -> str:
+    """Where a trial runs: `GPU 0 node7`; what does not fit a line is cut from the right."""
+    host = status.owner.partition(",")[0][:16]
+    return f"GPU {status.gpu} {host}" if status.gpu else host
 
 
 def clock(seconds: float) -> str:

@@ -45,14 +45,16 @@ class Start(BaseModel):
     process_start: str
     """Start time of the process in kernel ticks: a PID alone may have been given out again."""
     time_ms: int
+    gpu: str = ""
+    """Index of the GPU, or of several, that the process was given; empty: all there are, or none."""
     sweep: str = ""
     launch: int = 0
     resumed_from: ResumedFrom | None = None
 
     @property
     def owner(self) -> str:
-        """The process for a person: `host, pid 123`."""
-        return f"{self.host}, pid {self.pid}"
+        """The process for a person: `host, pid 123, GPU 0`."""
+        return f"{self.host}, pid {self.pid}{f', GPU {self.gpu}' if self.gpu else ''}"
 
 
 def this_process(sweep: str = "", launch: int = 0) -> Start:
@@ -64,6 +66,7 @@ def this_process(sweep: str = "", launch: int = 0) -> Start:
         pid=os.getpid(),
         process_start=_process_start(os.getpid()),
         time_ms=time.time_ns() // 1_000_000,
+        gpu=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         sweep=sweep,
         launch=launch,
     )

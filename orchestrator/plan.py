@@ -150,7 +150,8 @@ class Plan:
             gpu_hours=0.0 if not gpus else None if hours is None else hours * gpus,
             cpu_hours=None if hours is None else hours * self.resources.cpus,
             trials_of_unknown_length=unknown,
-            disk_bytes=sum(row.costs.kept_bytes for row in running),
+            disk_bytes=sum(row.costs.kept_bytes for row in running)
+            + costs.initial_weights_bytes(row.spec for row in running),
             memory_bytes=max((row.costs.memory_bytes for row in running), default=0),
         )
 

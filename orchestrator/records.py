@@ -29,6 +29,8 @@ class TrialStatus:
     cause: str = ""
     owner: str = ""
     """Host and process of a running trial."""
+    gpu: str = ""
+    """Index of the GPU that it was given."""
     images_per_second: float | None = None
     started_ms: int | None = None
     """When the newest attempt began."""

@@ -8,13 +8,13 @@
                       result.json      exists = finished
     discarded/<trial_id>-<n>/          results set aside
     weights/<sha256>.pt                files of pretrained weights that launches named
+    initial/<sha256>.pt                initial weights, linked from the attempts that began with them
 
 The state of a trial is derived from its folder at every look; nothing else remembers it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -91,6 +91,11 @@ class Store:
         """Where a file of pretrained weights lies that a launch has kept, by its content."""
         return self.root / "weights" / f"{_safe(sha256, 'weights')}.pt"
 
+    @property
+    def initial_weights_folder(self) -> Path:
+        """Folder with a copy of the initial weights for each set that trials began with."""
+        return self.root / "initial"
+
     def keep_weights(self, files: Mapping[str, Path]) -> None:
         """Copy files of pretrained weights (sha256: path) into the store, each once.
 
@@ -122,14 +127,9 @@ class Store:
         self.check_version()
 
     def _make_marker(self) -> None:
-        """Link store.json into place once: two processes must agree on the store's identity."""
-        own = self.root / f".store.{uuid.uuid4().hex}"
-        results.write_json(own, {"version": VERSION, "id": uuid.uuid4().hex})
-        try:
-            with contextlib.suppress(FileExistsError):
-                os.link(own, self.root / "store.json")
-        finally:
-            own.unlink(missing_ok=True)
+        """Write store.json once: two processes must agree on the store's identity."""
+        marker = json.dumps({"version": VERSION, "id": uuid.uuid4().hex})
+        results.write_once(self.root / "store.json", marker.encode() + b"\n")
 
     @property
     def identity(self) -> str:
@@ -215,15 +215,10 @@ class Store:
         number = max(self.launch_numbers(launch.sweep), default=0) + 1
         while True:
             numbered = launch.model_copy(update={"number": number})
-            temporary = folder / f".{number}.{os.getpid()}"
-            results.write_json(temporary, numbered)
-            try:
-                os.link(temporary, folder / f"{number}.json")
+            content = numbered.model_dump_json().encode() + b"\n"
+            if results.write_once(folder / f"{number}.json", content):
                 return numbered
-            except FileExistsError:
-                number += 1
-            finally:
-                temporary.unlink(missing_ok=True)
+            number += 1
 
     def request_stop(self, name: str, stop: Stop) -> None:
         """Write the sweep's stop.json."""
@@ -359,6 +354,7 @@ class Store:
             test_accuracy=last.metrics.get("test/accuracy") if last else None,
             cause=failure.cause if failure else "",
             owner=start.owner if start else "",
+            gpu=start.gpu if start else "",
             images_per_second=last.metrics.get("images_per_second") if last else None,
             started_ms=start.time_ms if start else None,
             updated_ms=last.time_ms if last else None,

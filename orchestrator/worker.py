@@ -139,7 +139,12 @@ def _train(store: Store, job: Job, claimed: list[tuple[TrialSpec, Claim]]) -> No
             members.append((claim, _member(store, job, spec, claim)))
         except Exception as error:  # a checkpoint that cannot be read is this trial's alone
             _record(job, claim, error)
-    options = Options(data=Path(job.data), threads=job.threads, pretrained=pretrained)
+    options = Options(
+        data=Path(job.data),
+        threads=job.threads,
+        pretrained=pretrained,
+        initial_weights=store.initial_weights_folder,
+    )
     outcomes = train_pack([member for _, member in members], options)
     for (claim, _), outcome in zip(members, outcomes, strict=True):
         if isinstance(outcome, Exception):

@@ -1,13 +1,15 @@
 """The initial weights of a resumed trial: built again from the seed, or read from a copy.
 
-Checkpoints hold nothing that is frozen. Draws are the same on other releases and thread counts,
-but not on every CPU, and an orthogonal draw goes through LAPACK. So what is built again must have
-the digest taken at the start; where that is not to be relied on, an attempt keeps a copy.
+Checkpoints hold nothing that is frozen. A seed's draws are the same on other thread counts, but no
+release of torch promises them, not every CPU gives them, and an orthogonal one goes through LAPACK.
+So what is built again must have the digest taken at the start, and where it has another, a copy
+serves that is written once for all trials that begin alike.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import pickle
 from pathlib import Path
 
@@ -15,11 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from trainer import freezing, models
-from trainer.results import INITIAL, write_atomically
+from trainer.freezing import Trained
+from trainer.results import INITIAL, write_atomically, write_once
 from trainer.spec import TrialSpec
-
-UNSTABLE = ("orthogonal",)
-"""Initialisations whose bits depend on more than the seed and the kind of CPU."""
 
 Weights = dict[str, Tensor]
 """Every parameter by name."""
@@ -34,7 +34,7 @@ def source(
     DataError where the file of pretrained weights is missing or another one.
     """
     model = models.build(spec, pretrained)
-    if _all_train(model, spec) or freezing.snapshot(model).digest == digest:
+    if _all_train(model, freezing.freeze(model, spec)) or freezing.snapshot(model).digest == digest:
         return None
     try:
         weights: Weights = torch.load(folder / INITIAL, map_location="cpu", weights_only=True)
@@ -59,15 +59,32 @@ def place(model: nn.Module, weights: Weights) -> None:
             parameter.copy_(weights[name])
 
 
-def keep(spec: TrialSpec, model: nn.Module, folder: Path, *, from_copy: bool) -> None:
-    """Write a copy where a later attempt may need one and none is there."""
-    needed = from_copy or (spec.init in UNSTABLE and not _all_train(model, spec))
-    if needed and not (folder / INITIAL).exists():
-        buffer = io.BytesIO()
-        torch.save({name: p.detach().cpu().clone() for name, p in model.named_parameters()}, buffer)
-        write_atomically(folder / INITIAL, buffer.getvalue())
+def keep(
+    model: nn.Module, trained: Trained, digest: str, folder: Path, shared: Path | None = None
+) -> None:
+    """Leave `initial.pt` in `folder`, unless all of the network is in its checkpoints anyway.
+
+    `model` still has its initial parameters, of that `digest`. The file is a link to
+    `<digest>.pt` in `shared`, made by the first trial that begins with these weights.
+    """
+    target = folder / INITIAL
+    if target.exists() or _all_train(model, trained):
+        return
+    if shared is None:
+        write_atomically(target, _packed(model))
+        return
+    copy = shared / f"{digest}.pt"
+    if not copy.exists():
+        shared.mkdir(exist_ok=True)
+        write_once(copy, _packed(model))
+    os.link(copy, target)
 
 
-def _all_train(model: nn.Module, spec: TrialSpec) -> bool:
-    trained = freezing.freeze(model, spec)
+def _packed(model: nn.Module) -> bytes:
+    buffer = io.BytesIO()
+    torch.save({name: p.detach().cpu().clone() for name, p in model.named_parameters()}, buffer)
+    return buffer.getvalue()
+
+
+def _all_train(model: nn.Module, trained: Trained) -> bool:
     return trained.count(model) == sum(p.numel() for p in model.parameters())

@@ -115,6 +115,27 @@ def write_atomically(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def write_once(path: Path, data: bytes) -> bool:
+    """Write `path` whole, unless it exists: False, also where another process is first."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        write_atomically(Path(temporary), data)
+        return link_once(Path(temporary), path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def link_once(source: Path, target: Path) -> bool:
+    """Give a file a second name; False where the name exists already."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return False
+    sync_folder(target.parent)
+    return True
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -56,6 +56,9 @@ class Options:
     has been run on a GPU: so far only its logic is tested, on the CPU."""
     pretrained: Path | None = None
     """The file of weights that a spec with `weights: pretrained` names by its sha256."""
+    initial_weights: Path | None = None
+    """A folder for copies of initial weights, each once for all trials that begin with them and
+    link to it. None: each trial's folder holds its own."""
     poll: Callable[[], bool] = lambda: False
     """Asked before each step. True: write a checkpoint there and raise Stopped."""
     probes: tuple[probes.Probe, ...] = probes.ALL
@@ -71,7 +74,8 @@ def train(
     resume: Resume | None = None,
     options: Options = Options(),
 ) -> Result:
-    """Train `spec` to its last epoch, or go on from `resume`; writes only into `folder`.
+    """Train `spec` to its last epoch, or go on from `resume`; writes only into `folder` (and a copy
+    of the initial weights into `options.initial_weights`).
 
     A resumed run equals the uninterrupted one bit for bit under the same numerics (on the CPU;
     on a GPU with `deterministic`). Raises Stopped, Diverged, OutOfMemory, DataError, SpecError,
@@ -103,7 +107,7 @@ class Trial:
         kernels = fused.choose(options.kernels, device)
         weights = resume.initial if resume else None
         self.learner = Learner(spec, device, kernels, weights, options.pretrained)
-        initial.keep(spec, self.learner.model, folder, from_copy=bool(weights))
+        self._keep_initial_weights()
         self.epoch = Epoch(self.data.train.count, spec.batch_size, device)
         graph = options.graphs and device.type == "cuda" and self.learner.record_graph()
         self.numerics = numerics.describe(spec, device, options.threads, kernels, graph)
@@ -261,6 +265,10 @@ class Trial:
 
     def _seconds(self) -> float:
         return self.earlier_s + time.perf_counter() - self.clock_start
+
+    def _keep_initial_weights(self) -> None:
+        learner, shared = self.learner, self.options.initial_weights
+        initial.keep(learner.model, learner.trained, learner.initial.digest, self.folder, shared)
 
     # --- resume ---------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from orchestrator import settings
 from orchestrator.cli import names, options, screen
 from orchestrator.cli.options import examples
-from orchestrator.live import Board, clock, epochs_text, labels, seconds_left, when
+from orchestrator.live import Board, clock, epochs_text, labels, place, seconds_left, when
 from orchestrator.records import STATES, Launch, TrialStatus
 from orchestrator.reporting import dossier
 from orchestrator.store import Store
@@ -128,7 +128,7 @@ def _remark(status: TrialStatus, spec: TrialSpec) -> str:
         return ""
     left, rate = seconds_left(status, spec), status.images_per_second
     parts = [f"{rate:.0f} img/s" if rate else "", f"{clock(left)} left" if left else ""]
-    return ", ".join(part for part in [*parts, status.owner.partition(",")[0]] if part)
+    return ", ".join(part for part in [*parts, place(status)] if part)
 
 
 def _counted(name: str, statuses: Iterable[TrialStatus]) -> Text:

@@ -8,12 +8,13 @@ from functools import lru_cache
 from orchestrator.costing.architectures import Layer, first_trained, gradient_elements, layers_of
 from orchestrator.costing.memory import memory_bytes, optimizer_slots
 from trainer.results import Counts
-from trainer.spec import TRAIN_IMAGES, TrialSpec
+from trainer.spec import TRAIN_IMAGES, TrialSpec, classes_of
 
 __all__ = [
     "checkpoint_bytes",
     "counts",
     "flops_per_image",
+    "initial_weights_bytes",
     "kept_bytes",
     "memory_bytes",
     "steps_per_epoch",
@@ -100,3 +101,16 @@ def kept_bytes(spec: TrialSpec) -> int:
     layers = layers_of(spec)
     tensors = sum(gradient_elements(layer, spec.trainable) for layer in layers) + counts(spec).bn
     return _FP32 * tensors + 1_000 * len(layers) + 60_000 + 1_000 * spec.epochs
+
+
+def initial_weights_bytes(specs: Iterable[TrialSpec]) -> int:
+    """Size of the copies of initial weights: one for all trials that begin with the same, none
+    where everything trains."""
+    partly = (spec for spec in specs if counts(spec).trainable < counts(spec).total)
+    return _FP32 * sum({_beginning(spec): counts(spec).total for spec in partly}.values())
+
+
+def _beginning(spec: TrialSpec) -> tuple[object, ...]:
+    """What two trials with the same initial weights have in common."""
+    network = (spec.model, spec.depth, spec.width, classes_of(spec))
+    return (*network, spec.init, spec.bn_init, spec.weights_sha256, spec.seed)

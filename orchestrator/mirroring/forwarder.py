@@ -20,6 +20,7 @@ from orchestrator.errors import UnreachableError
 from orchestrator.mirroring import cursor
 from orchestrator.mirroring.lease import Lease
 from orchestrator.mirroring.mirror import Mirror, Notes, mark_of, specs_of
+from orchestrator.mirroring.vacancies import Vacancies
 from orchestrator.store import Store
 from orchestrator.tracking import Experiment, Refused, RunGone, Tracker
 from trainer.spec import TrialSpec
@@ -75,6 +76,8 @@ class Forwarder:
         self._tracker = tracker
         self._experiment: Experiment | None = None
         self._lease = Lease(store, sweep_name)
+        self._vacancies: Vacancies | None = None
+        self._known_for: tuple[str, int] = ("", 0)
         self._settled: dict[str, str] = {}
         """Trial id and the mark with which all of it was sent: no file is read for those."""
         self._notes: Notes = deque(maxlen=100)
@@ -197,7 +200,23 @@ class Forwarder:
         if experiment.restored:
             self._note(f"experiment {self._sweep}: had been deleted in MLflow and was restored")
         self._experiment = experiment
-        return Mirror(self._store, self._sweep, self._tracker, experiment, self._lease, self._notes)
+        return Mirror(
+            self._store,
+            self._sweep,
+            self._tracker,
+            experiment,
+            self._lease,
+            self._vacancies_of(self._tracker, experiment),
+            self._notes,
+        )
+
+    def _vacancies_of(self, tracker: Tracker, experiment: Experiment) -> Vacancies:
+        """Those known already, unless another process may have made runs in the meantime."""
+        known_for = (experiment.key, self._lease.number)
+        if self._vacancies is None or self._known_for != known_for:
+            self._vacancies = Vacancies(tracker, experiment, self._store.identity, self._specs)
+            self._known_for = known_for
+        return self._vacancies
 
     def _note(self, note: str) -> None:
         _log.warning("%s", note)

@@ -50,6 +50,11 @@ class Lease:
         self._forget_before(number)
         return True
 
+    @property
+    def number(self) -> int:
+        """Tells this holding of the lease from every other; 0 while it is not held."""
+        return int(self._mine.name) if self._mine else 0
+
     def holder(self) -> str:
         """Host and process that holds it; empty where nobody does."""
         newest = self._newest()

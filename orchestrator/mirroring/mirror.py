@@ -17,6 +17,7 @@ from orchestrator.errors import UnreachableError
 from orchestrator.mirroring import cursor
 from orchestrator.mirroring.cursor import Cursor
 from orchestrator.mirroring.lease import Lease
+from orchestrator.mirroring.vacancies import Vacancies
 from orchestrator.records import TrialStatus
 from orchestrator.store import Store
 from orchestrator.tracking import (
@@ -127,11 +128,12 @@ class Mirror:
         tracker: Tracker,
         experiment: Experiment,
         lease: Lease,
+        vacancies: Vacancies,
         notes: Notes,
     ) -> None:
         self._store, self._sweep = store, sweep
         self._tracker, self._experiment = tracker, experiment
-        self._lease, self._notes = lease, notes
+        self._lease, self._vacancies, self._notes = lease, vacancies, notes
 
     def update(self, spec: TrialSpec, mark: str) -> None:
         """Send what is lacking of the trial. `mark` was taken before, so what changes meanwhile is
@@ -218,7 +220,8 @@ class Mirror:
         if at.run_id and not at.doubt:
             self._claim(at, trial)
             return
-        found = list(self._runs(trial))
+        new = not (at.run_id or at.doubt) and self._vacancies.certain(trial.spec.trial_id)
+        found = [] if new else list(self._runs(trial))
         for surplus in found[1:]:
             self._tracker.remove(surplus.run_id)
             self._note(f"{trial.spec.trial_id}: had a second run, which was removed")
@@ -236,6 +239,7 @@ class Mirror:
         if not self._lease.take():
             raise RunGone(f"{trial.spec.trial_id}: another process sends this sweep now")
         tags = self._tags(trial)
+        self._vacancies.fill(trial.spec.trial_id)
         try:
             at.run_id = self._tracker.create(
                 self._experiment, trial.spec.trial_id, tags, trial.started_ms

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from orchestrator.costing import costs
 from trainer import freezing, models
 from trainer.networks import BUILDERS
-from trainer.results import CHECKPOINT, CHECKPOINT_PREVIOUS
+from trainer.results import CHECKPOINT, CHECKPOINT_PREVIOUS, INITIAL
 from trainer.spec import VGG_DEPTHS, Trainable, TrialSpec, image_size_of
 from trainer.train import Options, train
 
@@ -143,8 +143,12 @@ def test_bytes_of_checkpoint_and_store_are_near_those_of_a_real_trial(tmp_path, 
     spec = network("cifar_resnet", 14, trainable=mode, dataset="synthetic", image_size=8, epochs=2)
     train(spec, tmp_path, options=Options(threads=1))
     sizes = {path.name: path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()}
-    checkpoint = sizes.pop(CHECKPOINT)
+    checkpoint, initial = sizes.pop(CHECKPOINT), sizes.pop(INITIAL, 0)
     assert costs.checkpoint_bytes(spec) == pytest.approx(checkpoint, rel=0.05)
     assert costs.kept_bytes(spec) == pytest.approx(
         sum(size for name, size in sizes.items() if name != CHECKPOINT_PREVIOUS), rel=0.3
     )
+    begin_alike = [spec, spec.changed(lr=0.3), spec.changed(trainable="all")]
+    assert costs.initial_weights_bytes(begin_alike) == pytest.approx(initial, rel=0.1)
+    others = [spec.changed(seed=1), spec.changed(bn_init="fixed")]
+    assert costs.initial_weights_bytes(begin_alike + others) == pytest.approx(3 * initial, rel=0.1)

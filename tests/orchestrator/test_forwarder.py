@@ -117,6 +117,26 @@ def test_a_new_process_goes_on_where_the_last_one_was(store, tracker, forwarder)
     assert tracker.calls == ["open"]
 
 
+def test_new_runs_need_one_listing_and_no_lookups(store, tracker, forwarder):
+    for spec in SPECS:
+        trained(store, spec)
+    assert forwarder.pass_once().empty
+    assert (tracker.calls.count("runs"), tracker.calls.count("create")) == (1, len(SPECS))
+
+
+def test_runs_that_another_forwarder_made_in_the_meantime_are_found(store, tracker, forwarder):
+    trained(store, SPECS[0])
+    forwarder.pass_once()
+    forwarder.close()
+    trained(store, SPECS[1])
+    other = Forwarder(store, "depth", SPECS, tracker)
+    other.pass_once()
+    other.close()
+    cursor.path_of(store, "depth", SPECS[1].trial_id).unlink()
+    forwarder.pass_once()
+    assert_mirrored(store, tracker, SPECS[1])
+
+
 def test_a_failed_trial_says_why_and_a_retry_that_finishes_has_no_cause(store, tracker, forwarder):
     claim = claimed(store, SPEC)
     write(claim, record(0), record(1))

@@ -80,6 +80,23 @@ def test_temporary_files_go_only_when_they_are_old(store):
     assert list(found(store).values()) == ["a temporary file of a process that died"]
 
 
+def test_initial_weights_go_once_no_attempt_links_to_them(store):
+    claim = attempt(store)
+    folder = store.initial_weights_folder
+    folder.mkdir()
+    used, unused, young = (folder / f"{name}.pt" for name in ("a1", "b2", "c3"))
+    for path in (used, unused, young):
+        path.write_bytes(b"weights")
+    os.link(used, claim.folder / "initial.pt")
+    past = store.now() - gc.TEMPORARY_S - 60
+    for path in (used, unused):
+        os.utime(path, (past, past))
+    assert found(store) == {"initial/b2.pt": "initial weights that no trial began with"}
+    store.discard(SPEC.trial_id)
+    gc.remove(store, gc.find(store))
+    assert list(found(store)) == ["initial/a1.pt"]
+
+
 def test_removing_frees_what_was_found_and_nothing_else(store):
     attempt(store, ends="finished")
     store.discard(SPEC.trial_id)

@@ -75,26 +75,36 @@ def test_each_running_trial_has_a_line_with_all_that_is_known_of_it(board):
                 attempt=2,
                 test_accuracy=61.25,
                 images_per_second=1234.0,
-                owner="node1, pid 7",
+                owner="node1, pid 7, GPU 3",
+                gpu="3",
             )
         )
     )
     line, summary = drawn(board)
     assert line.split() == [
         *("d14", "bn_only", "s0", "━━━━━━──────", "5/10"),
-        *("61.2", "%", "1.2k", "img/s", "try", "2", "node1"),
+        *("61.2", "%", "1.2k", "img/s", "try", "2", "GPU", "3", "node1"),
     ]
     assert summary == "depth 0/4 done, 1 running"
 
 
 def test_the_lines_fit_80_columns_and_the_screen(board):
     running = [
-        status(n, epoch=5, test_accuracy=61.2, images_per_second=9e4, owner="a-long-host-name, 1")
+        status(
+            n,
+            epoch=5,
+            attempt=2,
+            test_accuracy=61.2,
+            images_per_second=9e4,
+            owner="a-long-host-name, 1",
+            gpu="3",
+        )
         for n in range(4)
     ]
     board.update(running)
     lines = drawn(board, height=8)
     assert max(map(len, lines)) <= 80
+    assert "GPU 3 a-l" in lines[0]
     assert "… and 2 more" in lines
 
 

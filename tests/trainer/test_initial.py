@@ -19,6 +19,11 @@ def digest(spec) -> str:
     return freezing.snapshot(models.build(spec)).digest
 
 
+def keep(spec, folder, shared=None) -> None:
+    model = models.build(spec)
+    initial.keep(model, freezing.freeze(model, spec), digest(spec), folder, shared)
+
+
 def test_weights_that_come_out_of_the_seed_again_need_no_copy(tmp_path) -> None:
     spec = small(trainable="bn_only")
     assert initial.source(spec, digest(spec), tmp_path) is None
@@ -26,8 +31,7 @@ def test_weights_that_come_out_of_the_seed_again_need_no_copy(tmp_path) -> None:
 
 def test_where_the_seed_gives_other_weights_the_copy_serves(tmp_path) -> None:
     spec = small(trainable="bn_only")
-    there = models.build(ELSEWHERE)
-    initial.keep(spec, there, tmp_path, from_copy=True)
+    keep(ELSEWHERE.changed(trainable="bn_only"), tmp_path)
     weights = initial.source(spec, digest(ELSEWHERE), tmp_path)
     model = models.build(spec)
     initial.place(model, weights)
@@ -38,7 +42,7 @@ def test_where_the_seed_gives_other_weights_the_copy_serves(tmp_path) -> None:
 def test_without_a_right_copy_there_is_no_resume_rather_than_a_wrong_one(copy, tmp_path) -> None:
     spec = small(trainable="bn_only")
     if copy == "other":
-        initial.keep(spec, models.build(small(seed=98)), tmp_path, from_copy=True)
+        keep(small(seed=98, trainable="bn_only"), tmp_path)
     elif copy is not None:
         (tmp_path / INITIAL).write_bytes(copy)
     with pytest.raises(ValueError, match="initial"):
@@ -52,21 +56,40 @@ def test_where_everything_trains_the_checkpoint_holds_all_and_nothing_is_compare
 @pytest.mark.parametrize(
     ("fields", "kept"),
     [
-        ({"trainable": "bn_only"}, False),
-        ({"trainable": "bn_only", "init": "orthogonal"}, True),
-        ({"trainable": "all", "init": "orthogonal"}, False),
+        ({"trainable": "all"}, False),
+        ({"trainable": "bn_only"}, True),
+        ({"trainable": "random_k", "k": 2}, True),
+        ({"trainable": "nothing"}, True),
     ],
 )
-def test_only_unstable_draws_of_frozen_weights_are_kept(fields, kept, tmp_path) -> None:
-    spec = small(**fields)
-    initial.keep(spec, models.build(spec), tmp_path, from_copy=False)
+def test_a_copy_is_kept_wherever_checkpoints_do_not_hold_the_whole_network(
+    fields, kept, tmp_path
+) -> None:
+    keep(small(**fields), tmp_path)
     assert (tmp_path / INITIAL).exists() == kept
 
 
+def test_trials_that_begin_alike_share_one_copy(tmp_path) -> None:
+    shared = tmp_path / "initial"
+    same = [small(trainable="bn_only"), small(trainable="output_only", lr=0.3)]
+    for number, spec in enumerate([*same, small(trainable="bn_only", seed=5)]):
+        (tmp_path / str(number)).mkdir()
+        keep(spec, tmp_path / str(number), shared)
+    first, second, other = ((tmp_path / str(n) / INITIAL).stat() for n in range(3))
+    assert first.st_ino == second.st_ino != other.st_ino
+    assert (first.st_nlink, other.st_nlink) == (3, 2)
+    assert {path.name for path in shared.iterdir()} == {
+        f"{digest(small())}.pt",
+        f"{digest(small(seed=5))}.pt",
+    }
+
+
+@pytest.mark.parametrize("init", ["kaiming_normal", "orthogonal"])
 def test_a_trial_begun_on_another_machine_goes_on_from_its_copy(
-    tmp_path, options, monkeypatch
+    init, tmp_path, options, monkeypatch
 ) -> None:
-    spec = small(trainable="bn_only", init="orthogonal")
+    spec = small(trainable="bn_only", init=init)
+    options = replace(options, initial_weights=tmp_path / "initial")
     whole = train(spec, tmp_path / "whole", options=options)
     steps = iter(range(100))
     with pytest.raises(Stopped):
