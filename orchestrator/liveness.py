@@ -46,7 +46,7 @@ class Start(BaseModel):
     """Start time of the process in kernel ticks: a PID alone may have been given out again."""
     time_ms: int
     gpu: str = ""
-    """Index of the GPU, or of several, that the process was given; empty: all there are, or none."""
+    """Index of the GPU that the process was given (of several: a list); empty: all, or none."""
     sweep: str = ""
     launch: int = 0
     resumed_from: ResumedFrom | None = None

@@ -8,7 +8,7 @@
                       result.json      exists = finished
     discarded/<trial_id>-<n>/          results set aside
     weights/<sha256>.pt                files of pretrained weights that launches named
-    initial/<sha256>.pt                initial weights, linked from the attempts that began with them
+    initial/<sha256>.pt                initial weights, linked from the attempts that begin so
 
 The state of a trial is derived from its folder at every look; nothing else remembers it.
 """
