@@ -170,12 +170,14 @@ class RayLauncher:
 
     def _fit(self, jobs: Sequence[Job]) -> None:
         resources = {"cpu": self._resources.cpus, "gpu": self._gpus}
+        # Tune copies its search space for every trial, so the jobs themselves stay out of it.
+        trainable = tune.with_parameters(_run_job, jobs=[asdict(job) for job in jobs])
         tuner = tune.Tuner(
-            tune.with_resources(_run_job, resources),
-            param_space={"job": tune.grid_search([asdict(job) for job in jobs])},
+            tune.with_resources(trainable, resources),
+            param_space={"job": tune.grid_search(list(range(len(jobs))))},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
-                trial_name_creator=_name,
+                trial_name_creator=lambda trial: _name(jobs[trial.config["job"]]),
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
@@ -230,15 +232,16 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _run_job(config: dict[str, Any]) -> None:
-    """The Tune trainable: a job from its dictionary; returns normally whatever the trials do."""
-    job = Job(**{**config["job"], "trials": tuple(config["job"]["trials"])})
+def _run_job(config: dict[str, Any], jobs: Sequence[dict[str, Any]]) -> None:
+    """The Tune trainable: the job of that number; returns normally whatever the trials do."""
+    fields = jobs[config["job"]]
+    job = Job(**{**fields, "trials": tuple(fields["trials"])})
     worker.run_pack(job)
     tune.report({"ended": 1})
 
 
-def _name(trial: Any) -> str:
-    specs = Job(**trial.config["job"]).specs
+def _name(job: Job) -> str:
+    specs = job.specs
     return specs[0].trial_id + (f"+{len(specs) - 1}" if len(specs) > 1 else "")
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from orchestrator.errors import UnreachableError
 from orchestrator.mirroring import cursor
 from orchestrator.mirroring.lease import Lease
-from orchestrator.mirroring.mirror import Mirror, Notes, mark_of, specs_of
+from orchestrator.mirroring.mirror import Mirror, Notes, mark_of, nothing_yet, specs_of
 from orchestrator.mirroring.vacancies import Vacancies
 from orchestrator.store import Store
 from orchestrator.tracking import Experiment, Refused, RunGone, Tracker
@@ -151,7 +151,7 @@ class Forwarder:
         """One look at every trial; on return `_problem` says whether something was in the way."""
         try:
             self._other = "" if self._lease.take() else self._lease.holder()
-            if not self._other:
+            if not self._other and not self._idle():
                 self._send_all()
             self._problem, self._failures = "", 0
         except UnreachableError as error:
@@ -167,6 +167,12 @@ class Forwarder:
             _log.warning("%s", problem)
         self._failures += 1
         self._problem = problem
+
+    def _idle(self) -> bool:
+        """Whether there is no reason yet to reach for the tracker, whose client takes a second of
+        the time in which workers start."""
+        marks = (mark_of(self._store, trial_id) for trial_id in self._specs)
+        return self._experiment is None and all(map(nothing_yet, marks))
 
     def _send_all(self) -> None:
         mirror = self._mirror()
@@ -252,7 +258,8 @@ class Forwarder:
             return None
         key = self._experiment.key if self._experiment else None
         at = cursor.load(self._store, self._sweep, trial_id, key)
-        if at.settled == mark and (mark or not at.run_id) and not at.doubt:
+        nothing_sent_or_lacking = nothing_yet(mark) and not at.run_id
+        if (at.settled == mark and mark or nothing_sent_or_lacking) and not at.doubt:
             return None
         return max(0, len(self._store.journal(trial_id)) - at.sent)
 

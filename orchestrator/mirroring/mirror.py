@@ -90,7 +90,7 @@ def specs_of(store: Store, sweep: str) -> list[TrialSpec]:
 def mark_of(store: Store, trial_id: str) -> str:
     """Changes whenever the trial's journal or state does: a stat for a finished trial.
 
-    Empty for a trial that nobody has begun.
+    Empty for a trial that nobody has begun; see also `nothing_yet`.
     """
     folder = store.trial_folder(trial_id)
     try:
@@ -108,6 +108,11 @@ def mark_of(store: Store, trial_id: str) -> str:
     if not seen[-1]:
         seen.append("lost" if store.failure(trial_id) else "alive")
     return " ".join(seen)
+
+
+def nothing_yet(mark: str) -> bool:
+    """Whether the trial with this mark has left nothing to send: no record and no failure."""
+    return mark.split()[1:] in ([], ["alive"])
 
 
 def _stamp(path: Path) -> str:
