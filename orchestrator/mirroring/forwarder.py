@@ -259,7 +259,7 @@ class Forwarder:
         key = self._experiment.key if self._experiment else None
         at = cursor.load(self._store, self._sweep, trial_id, key)
         nothing_sent_or_lacking = nothing_yet(mark) and not at.run_id
-        if (at.settled == mark and mark or nothing_sent_or_lacking) and not at.doubt:
+        if ((at.settled == mark and mark) or nothing_sent_or_lacking) and not at.doubt:
             return None
         return max(0, len(self._store.journal(trial_id)) - at.sent)
 
