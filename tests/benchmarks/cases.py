@@ -239,7 +239,7 @@ def parts(root: Path, rounds: int) -> Iterator[Case]:
 
 
 def _append_record(folder: Path) -> None:
-    metrics = {name: 0.5 for name in ("train/loss", "train/accuracy", "test/loss", "lr")}
+    metrics = dict.fromkeys(("train/loss", "train/accuracy", "test/loss", "lr"), 0.5)
     record = Record(seq=1, time_ms=1, step=391, epoch=1, attempt=1, metrics=metrics)
     journal.append(folder / JOURNAL, [record])
 

@@ -45,9 +45,16 @@ def _cases(given: argparse.Namespace) -> dict[str, Callable[[], Iterator[Case]]]
             data, rounds, given.steps, given.depth, given.one_core
         ),
         "packs": lambda: cases.packs(data, rounds, clock),
+        "commands": lambda: _commands(given),
         "overhead": lambda: _overhead(given),
         "forwarder": lambda: _forwarder(given),
     }
+
+
+def _commands(given: argparse.Namespace) -> Iterator[Case]:
+    import commands
+
+    yield from commands.cases(given.rounds, given.stored)
 
 
 def _overhead(given: argparse.Namespace) -> Iterator[Case]:
@@ -64,7 +71,8 @@ def _forwarder(given: argparse.Namespace) -> Iterator[Case]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="benchmarks, each case beside its baseline")
-    names = ("data", "checkpoints", "parts", "training", "packs", "overhead", "forwarder")
+    names = ("data", "checkpoints", "parts", "training", "packs")
+    names += ("commands", "overhead", "forwarder")
     parser.add_argument("--only", nargs="+", choices=names, help="these cases (default: all)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data", type=Path, default=DATA, help="where CIFAR-10 is")
@@ -74,6 +82,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--one-core", action="store_true", help="on one core, by CPU time: for a machine in use"
     )
+    parser.add_argument("--stored", type=int, default=10_000, help="finished trials in a store")
     parser.add_argument("--trials", type=int, default=200, help="no-op trials")
     parser.add_argument("--runs", type=int, default=100, help="runs of the forwarder's backlog")
     parser.add_argument("--epochs", type=int, default=160, help="and their epochs")
