@@ -1,27 +1,93 @@
-"""BatchNorm + residual + ReLU in one kernel, with a backward that keeps less (CPU, optional).
+"""BatchNorm + residual + ReLU in one kernel, with a backward that keeps less (optional).
 
 Plain torch is the reference (`reference`) and the fallback. The fused form keeps, for the backward
-pass, the convolution's output and one bit for each element; a frozen convolution keeps nothing
-but its weight. In `bn_only` that is one tensor for each convolution instead of two or three.
-Sums are taken in another order than torch's, so results agree to rounding, not bit for bit: the
-choice is recorded in a result's `numerics`.
+pass, the convolution's output and a mask of at most a byte for each element; a frozen convolution
+keeps nothing but its weight. In `bn_only` that is one tensor for each convolution instead of two
+or three. Sums are taken in another order than torch's, so results agree to rounding, not bit for
+bit: the choice is recorded in a result's `numerics`. The kernel is C++ on the CPU (kernel_cpp.py)
+and Triton on a CUDA device (kernel_triton.py); both are a `Backend`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import functools
+import importlib
+from typing import Any, Literal, Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from trainer import kernel
+from trainer import kernel_cpp
 from trainer.errors import SpecError
 
 Kernels = Literal["auto", "stock", "fused"]
-DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
-LANES = 16
+Running = tuple[Tensor, Tensor]
+"""The running mean and variance, fp32 [C]."""
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+class Backend(Protocol):
+    """A kernel for one kind of device. y, residual, dz: dense channels-last images of one type,
+    fp32 or bf16; γ and β: fp32 [C]. All outputs are new tensors, and no call waits for the
+    device."""
+
+    def problem(self, device: torch.device) -> str:
+        """Why the kernel cannot run on `device`, in one line; empty where it can."""
+
+    def forward(
+        self,
+        y: Tensor,
+        residual: Tensor | None,
+        gamma: Tensor,
+        beta: Tensor,
+        running: Running,
+        momentum: float,
+        eps: float,
+        relu: bool,
+        keep: bool,
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """relu(bn(y) + residual) by the batch's statistics; moves the running ones.
+
+        With `keep` also what the backward needs: a mask of its own making, if it needs one to know
+        what passed the ReLU, and the batch's mean and 1/σ, [2, C].
+        """
+
+    def backward(
+        self,
+        dz: Tensor,
+        y: Tensor,
+        mask: Tensor | None,
+        gamma: Tensor,
+        beta: Tensor,
+        saved: Tensor,
+        relu: bool,
+        need_y: bool,
+        need_residual: bool,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
+        """The gradients of y and residual, where needed, and of γ and β; `mask` and `saved` are
+        the forward's."""
+
+    def apply(
+        self,
+        y: Tensor,
+        residual: Tensor | None,
+        gamma: Tensor,
+        beta: Tensor,
+        running: Running,
+        eps: float,
+        relu: bool,
+    ) -> Tensor:
+        """relu(bn(y) + residual) by the running statistics (evaluation)."""
+
+
+@functools.cache
+def backend(kind: str) -> Backend | None:
+    """The kernel for a kind of device, `cpu` or `cuda`. Raises ImportError without Triton."""
+    if kind == "cuda":  # loaded where it is used: Triton is a compiler, and not in every torch
+        return cast(Backend, importlib.import_module("trainer.kernel_triton"))
+    return kernel_cpp if kind == "cpu" else None
 
 
 class Norm(nn.BatchNorm2d):
@@ -44,16 +110,26 @@ class Conv(nn.Conv2d):
 
 
 def choose(asked: Kernels, device: torch.device) -> Kernels:
-    """`stock` or `fused`: what is asked for, or for `auto` the kernel where there is one.
+    """`stock` or `fused`: what is asked for, or for `auto` the kernel where it is known to pay: on
+    the CPU, where there is one. On a GPU nothing was measured yet.
 
     Raises SpecError where `fused` was asked for and cannot be had.
     """
-    if asked == "stock":
+    if asked == "stock" or (asked == "auto" and device.type != "cpu"):
         return "stock"
-    problem = kernel.problem() if device.type == "cpu" else f"there is no kernel for {device.type}"
+    problem = _problem(device)
     if problem and asked == "fused":
         raise SpecError(f"kernels: fused cannot be had here: {problem}")
     return "stock" if problem else "fused"
+
+
+def _problem(device: torch.device) -> str:
+    """Why there is no kernel for `device`; empty where there is one."""
+    try:
+        found = backend(device.type)
+    except ImportError as error:
+        return f"Triton cannot be imported: {error}"
+    return found.problem(device) if found else f"there is no kernel for {device.type}"
 
 
 def enable(model: nn.Module) -> None:
@@ -74,19 +150,23 @@ def reference(bn: nn.BatchNorm2d, y: Tensor, residual: Tensor | None, relu: bool
 def fused(bn: nn.BatchNorm2d, y: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
     """relu(bn(y) + residual) by the kernel where it can, else by the reference.
 
-    The kernel takes dense channels-last images [N, C, H, W] on the CPU, fp32 or bf16, with γ and β
-    and running statistics in fp32, and more than one value for each channel.
+    The kernel takes dense channels-last images [N, C, H, W] on the CPU or a CUDA device, fp32 or
+    bf16, with γ and β and running statistics in fp32, and more than one value for each channel.
     """
-    if not _fits(bn, y, residual):
+    kind = backend(y.device.type)
+    if kind is None or not _fits(bn, y, residual):
         return reference(bn, y, residual, relu)
-    if not bn.training:
-        if torch.is_grad_enabled() and (y.requires_grad or bn.weight.requires_grad):
-            return reference(bn, y, residual, relu)
-        return _apply_running(bn, y, residual, relu)
-    z: Tensor = _TrainNorm.apply(
-        y, bn.weight, bn.bias, residual, bn.running_mean, bn.running_var, bn.momentum, bn.eps, relu
-    )
-    return z
+    residual = None if residual is None else _dense(residual)
+    running = cast(Running, (bn.running_mean, bn.running_var))
+    if bn.training:
+        z: Tensor = _TrainNorm.apply(
+            kind, y, bn.weight, bn.bias, residual, running, bn.momentum, bn.eps, relu
+        )
+        return z
+    if torch.is_grad_enabled() and (y.requires_grad or bn.weight.requires_grad):
+        return reference(bn, y, residual, relu)
+    with torch.no_grad():
+        return kind.apply(y, residual, bn.weight, bn.bias, running, bn.eps, relu)
 
 
 def frozen_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -105,8 +185,7 @@ def frozen_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 def _fits(bn: nn.BatchNorm2d, y: Tensor, residual: Tensor | None) -> bool:
     return (
-        y.device.type == "cpu"
-        and y.dtype in DTYPES
+        y.dtype in DTYPES
         and y.is_contiguous(memory_format=torch.channels_last)
         and y.numel() // y.shape[1] > 1
         and bn.affine
@@ -122,81 +201,43 @@ def _dense(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
 
 
-def _pointer(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
-
-
-def _call(name: str, y: Tensor, *arguments: Any) -> None:
-    """Call a function of the kernel on y's rows; tensors become pointers."""
-    function = getattr(kernel.load(), f"{name}_{DTYPES[y.dtype]}")
-    plain = [_pointer(a) if isinstance(a, Tensor) else a for a in arguments]
-    function(y.numel() // y.shape[1], y.shape[1], *plain, torch.get_num_threads())
-
-
-def _apply_running(bn: nn.BatchNorm2d, y: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
-    """Normalise by the running statistics (evaluation)."""
-    assert bn.running_mean is not None
-    assert bn.running_var is not None
-    scale = bn.weight.detach() * torch.rsqrt(bn.running_var + bn.eps)
-    shift = bn.bias.detach() - bn.running_mean * scale
-    z = torch.empty_like(y)
-    residual = None if residual is None else _dense(residual)
-    _call("apply", y, y, residual, scale, shift, relu, z)
-    return z
-
-
 class _TrainNorm(torch.autograd.Function):
     """relu(BatchNorm in training mode (y) + residual); updates the running statistics."""
 
     @staticmethod
     def forward(
         ctx: Any,
+        kind: Backend,
         y: Tensor,
         gamma: Tensor,
         beta: Tensor,
         residual: Tensor | None,
-        running_mean: Tensor,
-        running_var: Tensor,
+        running: Running,
         momentum: float,
         eps: float,
         relu: bool,
     ) -> Tensor:
-        channels = y.shape[1]
-        z = torch.empty_like(y)
-        mean, invstd = torch.empty(2, channels).unbind()
-        residual = None if residual is None else _dense(residual)
-        mask = None
-        if relu and any(ctx.needs_input_grad):
-            words = y.numel() // channels * (-(-channels // LANES))
-            mask = torch.empty(words, dtype=torch.int16)
-        running = (running_mean, running_var)
-        _call(
-            "forward", y, y, residual, gamma, beta, eps, momentum, *running,
-            relu, z, mask, mean, invstd,
-        )  # fmt: skip
-        ctx.save_for_backward(y, mask, gamma, mean, invstd)
+        keep = any(ctx.needs_input_grad)
+        z, mask, saved = kind.forward(y, residual, gamma, beta, running, momentum, eps, relu, keep)
+        ctx.kind, ctx.relu = kind, relu
+        ctx.save_for_backward(y, mask, gamma, beta, saved)
         return z
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
-        y, mask, gamma, mean, invstd = ctx.saved_tensors
-        need_y, need_gamma, need_beta, need_residual = ctx.needs_input_grad[:4]
-        dz = _dense(dz)
-        d_gamma, d_beta = torch.empty(2, y.shape[1]).unbind()
-        dy = torch.empty_like(y) if need_y else None
-        # Without a ReLU the residual's gradient is dz itself.
-        d_residual = torch.empty_like(y) if need_residual and mask is not None else None
-        _call("backward", y, dz, y, mask, gamma, mean, invstd, d_residual, dy, d_gamma, d_beta)
-        if need_residual and mask is None:
-            d_residual = dz
-        rest = (None,) * 5
+        y, mask, gamma, beta, saved = ctx.saved_tensors
+        _, need_y, need_gamma, need_beta, need_residual = ctx.needs_input_grad[:5]
+        dy, d_residual, d_gamma, d_beta = ctx.kind.backward(
+            _dense(dz), y, mask, gamma, beta, saved, ctx.relu, need_y, need_residual
+        )
         return (
+            None,
             dy,
             d_gamma if need_gamma else None,
             d_beta if need_beta else None,
-            d_residual,
-            *rest,
+            d_residual if need_residual else None,
+            *(None,) * 4,
         )
 
 
@@ -222,7 +263,8 @@ class _FrozenConv(torch.autograd.Function):
         (weight,) = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.geometry
         layout = torch.channels_last if ctx.channels_last else torch.contiguous_format
-        # Only its shape is read; memory that nobody touches costs nothing.
+        # Only its shape is read. Memory that nobody touches costs nothing (on a GPU: its bytes, for
+        # this call).
         shape_of_x = torch.empty(
             ctx.shape, dtype=ctx.dtype, device=ctx.device, memory_format=layout
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import os
 import platform
 import resource
@@ -49,6 +50,7 @@ def describe(
 
     `packed`: how many trials shared the forward pass; it changes no bits."""
     cuda = device.type == "cuda"
+    fused = {"triton": _triton_version()} if cuda and kernels == "fused" else {}
     return {
         "device": device.type,
         "device_name": torch.cuda.get_device_name(device) if cuda else _cpu_name(),
@@ -58,10 +60,16 @@ def describe(
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "precision": "autocast bfloat16" if spec.precision == "bf16" else "float32 without tf32",
         "kernels": kernels,
+        **fused,
         "graph": graph,
         "packed": packed,
         "deterministic": spec.deterministic,
     }
+
+
+def _triton_version() -> str:
+    """It compiles the fused kernel of a GPU, which loads it already."""
+    return str(importlib.import_module("triton").__version__)
 
 
 @functools.cache

@@ -50,7 +50,8 @@ class Options:
     decoders: int = 2
     """Processes that decode images, where the data is a folder of them."""
     kernels: fused.Kernels = "auto"
-    """`fused` needs a C++ compiler, `auto` takes it where it can; recorded in `numerics`."""
+    """`fused` needs a C++ compiler on the CPU, and Triton on a GPU; `auto` takes it on the CPU,
+    where it can. Recorded in `numerics`."""
     graphs: bool = False
     """On a GPU, replay each step as one CUDA graph, if it proves to repeat the step. Off until it
     has been run on a GPU: so far only its logic is tested, on the CPU."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cases
+import gpu_kernels
 import measuring
 from measuring import Case
 
@@ -45,6 +46,7 @@ def _cases(given: argparse.Namespace) -> dict[str, Callable[[], Iterator[Case]]]
             data, rounds, given.steps, given.depth, given.one_core
         ),
         "packs": lambda: cases.packs(data, rounds, clock),
+        "gpu_kernels": lambda: gpu_kernels.cases(rounds, given.depth),
         "commands": lambda: _commands(given),
         "overhead": lambda: _overhead(given),
         "forwarder": lambda: _forwarder(given),
@@ -71,7 +73,7 @@ def _forwarder(given: argparse.Namespace) -> Iterator[Case]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="benchmarks, each case beside its baseline")
-    names = ("data", "checkpoints", "parts", "training", "packs")
+    names = ("data", "checkpoints", "parts", "training", "packs", "gpu_kernels")
     names += ("commands", "overhead", "forwarder")
     parser.add_argument("--only", nargs="+", choices=names, help="these cases (default: all)")
     parser.add_argument("--rounds", type=int, default=5)

@@ -224,7 +224,7 @@ def saved_elements(block: Block, x: Tensor) -> int:
     weights = {parameter.data_ptr() for parameter in block.parameters()}
 
     def note(tensor: Tensor) -> Tensor:
-        if tensor.data_ptr() not in weights and tensor.numel() > 16:  # 16: a channel's statistics
+        if tensor.data_ptr() not in weights and tensor.numel() > 32:  # 32: the channels' statistics
             kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
         return tensor
 

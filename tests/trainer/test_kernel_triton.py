@@ -1,0 +1,132 @@
+"""The Triton kernel where there is no GPU: its interpreter, and its compiler."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainer import fused
+from trainer.errors import SpecError
+
+HERE = Path(__file__).parent
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="this torch comes without Triton"
+)
+COMPILE = """
+import json, sys, triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from trainer import kernel_programs
+
+for name, types, constants in json.loads(sys.argv[1]):
+    program = getattr(kernel_programs, name)
+    signature = {n: types.get(n, "constexpr") for n in program.arg_names}
+    constants = {n: constants.get(n) for n, t in signature.items() if t == "constexpr"}
+    source = ASTSource(program, signature, constants)
+    for capability in (80, 90):
+        built = triton.compile(source, GPUTarget("cuda", capability, 32), {"num_warps": 8})
+        print(name, capability, len(built.asm["cubin"]))
+"""
+SHAPE = {"CHANNELS": 16, "BLOCK_ROWS": 256, "BLOCK_CHANNELS": 16}
+ROWS = {"rows": "i32", "chunk": "i32"}
+AFFINE = {"gamma": "*fp32", "beta": "*fp32"}
+RUNNING = {"running_mean": "*fp32", "running_var": "*fp32", "eps": "fp32"}
+BF16 = {"y": "*bf16", "residual": "*bf16", "z": "*bf16", "mask": "*i8"}
+SUMS = {"part": "*fp32", "saved": "*fp32"}
+MASK, SIGN = 1, 2
+PROGRAMS = [
+    ("moments", {"y": "*bf16", "part": "*fp32", **ROWS}, SHAPE),
+    (
+        "normalise",
+        {**BF16, **AFFINE, **RUNNING, **SUMS, **ROWS, "momentum": "fp32"},
+        {**SHAPE, "RESIDUAL": True, "RELU": MASK},
+    ),
+    (
+        "normalise_by_running",
+        {"y": "*fp32", "z": "*fp32", **AFFINE, **RUNNING, **ROWS},
+        {**SHAPE, "RESIDUAL": False, "RELU": SIGN},
+    ),
+    (
+        "gradient_sums",
+        {**BF16, "dz": "*bf16", "kept": "*bf16", **AFFINE, **SUMS, **ROWS},
+        {**SHAPE, "RELU": MASK, "KEEP": True},
+    ),
+    (
+        "gradients",
+        {"dz": "*bf16", "y": "*bf16", "dy": "*bf16", **AFFINE, **SUMS, **ROWS}
+        | {"parts": "i32", "d_affine": "*fp32"},
+        {**SHAPE, "RELU": SIGN, "INPUT": True},
+    ),
+]
+
+
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A process of its own: a program is for the interpreter or for a GPU from its import on."""
+    plain = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**plain, "PYTHONPATH": str(HERE.parents[1]), **environment},
+        cwd=HERE.parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@needs_triton
+def test_the_suite_holds_in_tritons_interpreter() -> None:
+    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "interpreted.py"))
+    done = python(*command, TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
+@needs_triton
+def test_the_programs_compile_for_ampere_and_hopper(tmp_path: Path) -> None:
+    done = python("-c", COMPILE, json.dumps(PROGRAMS), TRITON_CACHE_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
+    built = [line.split() for line in done.stdout.splitlines()]
+    assert [(name, target) for name, target, _ in built] == [
+        (name, target) for name, *_ in PROGRAMS for target in ("80", "90")
+    ]
+    assert all(int(size) > 0 for *_, size in built)
+
+
+@needs_triton
+@pytest.mark.parametrize("channels", [1, 16, 24, 64, 2048])
+@pytest.mark.parametrize("rows", [2, 255, 8192, 131_072, 1_605_632])
+def test_the_parts_cover_all_rows_and_none_is_empty(rows: int, channels: int) -> None:
+    kernel_triton = importlib.import_module("trainer.kernel_triton")
+    for summed in (False, True):
+        cut = kernel_triton.tiling(rows, channels, summed)
+        assert (cut.parts - 1) * cut.chunk < rows <= cut.parts * cut.chunk
+        assert cut.chunk % cut.block_rows == 0
+        assert cut.block_rows * cut.block_channels == kernel_triton.TILE
+        assert cut.grid[1] * cut.block_channels >= channels
+    assert cut.parts <= kernel_triton.MOST_PARTS
+
+
+def test_on_a_gpu_auto_is_stock_until_the_kernel_was_measured_there() -> None:
+    assert fused.choose("auto", torch.device("cuda")) == "stock"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_where_triton_cannot_run_fused_is_the_users_mistake_in_one_line() -> None:
+    with pytest.raises(SpecError, match="kernels: fused cannot be had here: Triton") as error:
+        fused.choose("fused", torch.device("cuda"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_torch_without_triton_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    fused.backend.cache_clear()
+    monkeypatch.setitem(sys.modules, "trainer.kernel_triton", None)
+    with pytest.raises(SpecError, match="Triton cannot be imported"):
+        fused.choose("fused", torch.device("cuda"))
