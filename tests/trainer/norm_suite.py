@@ -12,8 +12,10 @@ import torch
 from small_trials import small
 from torch import Tensor
 
-from trainer import fused, kernel_triton
+from trainer import fused
 from trainer.learner import Learner
+
+kernel_triton = pytest.importorskip("trainer.kernel_triton", reason="needs Triton")
 
 NEAR_ZERO = 1e-4
 DTYPES = [torch.float32, torch.bfloat16]
@@ -130,12 +132,12 @@ class NormSuite:
 
     def test_more_parts_than_rows_of_a_tile_are_summed_too(self, monkeypatch) -> None:
         monkeypatch.setattr(kernel_triton, "TILE", 64)
-        cut = kernel_triton.tiling(6 * 11 * 11, 16)
-        assert cut.parts > 2 * cut.block_rows
-        self.compare(sample((16, 6, 11), True, True, self.device), torch.float32)
+        cut = kernel_triton.tiling(6 * 6 * 6, 16)
+        assert cut.parts > cut.block_rows
+        self.compare(sample((16, 6, 6), True, True, self.device), torch.float32)
 
     def test_the_same_inputs_give_the_same_bits(self) -> None:
-        given = sample((64, 6, 19), True, True, self.device)
+        given = sample((64, 3, 13), True, True, self.device)
         first, second = (given.run("fused", torch.float32) for _ in range(2))
         for name in first:
             assert torch.equal(first[name], second[name]), name

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_trials import small
+from small_trials import numbers, small
 
-from trainer import fused
+from trainer import checkpoint, fused
+from trainer.errors import Stopped
 from trainer.learner import Learner
 from trainer.train import train
 
@@ -70,14 +71,28 @@ def test_a_fused_step_does_not_wait_for_the_device() -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.parametrize(("precision", "gap"), [("fp32", 1e-3), ("bf16", 2e-2)])
 def test_a_fused_trial_trains_to_the_stock_losses_and_says_what_computed_it(
-    tmp_path, options
+    precision, gap, tmp_path, options
 ) -> None:
-    spec = small(trainable="bn_only", lr=0.01)
+    spec = small(trainable="bn_only", lr=0.01, precision=precision)
     stock, ours = (
         train(spec, tmp_path / name, options=replace(options, device="cuda", kernels=name))
         for name in ("stock", "fused")
     )
-    assert ours.metrics["train/loss"] == pytest.approx(stock.metrics["train/loss"], rel=1e-3)
+    assert ours.metrics["train/loss"] == pytest.approx(stock.metrics["train/loss"], rel=gap)
+    assert ours.metrics["test/loss"] == pytest.approx(stock.metrics["test/loss"], rel=gap)
     assert "triton" in ours.numerics
     assert "triton" not in stock.numerics
+
+
+def test_a_fused_trial_resumes_bit_for_bit(tmp_path, options) -> None:
+    options = replace(options, device="cuda", kernels="fused")
+    spec, asked = small(trainable="bn_only", deterministic=True), iter([False, True])
+    whole = train(spec, tmp_path / "whole", options=options)
+    with pytest.raises(Stopped):
+        train(spec, tmp_path / "1", options=replace(options, poll=lambda: next(asked)))
+    resume = checkpoint.find([tmp_path / "1"], spec)
+    resumed = train(spec, tmp_path / "2", attempt=2, resume=resume, options=options)
+    assert numbers(resumed) == numbers(whole)
+    assert resumed.exact
