@@ -10,6 +10,14 @@ from made_store import launch_depth
 from orchestrator.cli.app import run
 from orchestrator.store import Store
 
+TINY = """
+name: tiny
+base:
+  {depth: 8, dataset: synthetic, image_size: 8, train_subset: 64, batch_size: 32, lr: 0.01}
+axes: {trainable: [all, bn_only]}
+seeds: 1
+"""
+
 
 @dataclasses.dataclass
 class Said:
@@ -47,3 +55,14 @@ def store(tmp_path):
 def launched(store):
     """A sweep `depth` with a finished trial, a failed, a running and a pending one."""
     return launch_depth(store)
+
+
+@pytest.fixture
+def tiny(tmp_path, empty_mlflow_database):
+    """A sweep file of two short trials; the store has MLflow's tables already."""
+    store = tmp_path / "runs"
+    store.mkdir()
+    (store / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path

@@ -1,36 +1,11 @@
 """launch, resume and stop from the command line, with real trials of the smallest network."""
 
-import contextlib
 import json
 import os
-import pty
-import re
-import subprocess
-import sys
-import termios
 
 import pytest
 
 from orchestrator.store import Store
-
-TINY = """
-name: tiny
-base:
-  {depth: 8, dataset: synthetic, image_size: 8, train_subset: 64, batch_size: 32, lr: 0.01}
-axes: {trainable: [all, bn_only]}
-seeds: 1
-"""
-
-
-@pytest.fixture
-def tiny(tmp_path, empty_mlflow_database):
-    """A sweep file of two short trials; the store has MLflow's tables already."""
-    store = tmp_path / "runs"
-    store.mkdir()
-    (store / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
-    path = tmp_path / "tiny.yaml"
-    path.write_text(TINY)
-    return path
 
 
 @pytest.fixture
@@ -187,47 +162,3 @@ def test_the_end_of_a_launch_links_to_the_charts_on_the_configured_server(
     said = launch()
     (line,) = [line for line in said.err.splitlines() if line.startswith("curves:")]
     assert line.split()[1].startswith(f"{mlflow_server.url}/#/experiments/")
-
-
-class Terminal:
-    """A command line in a terminal of 80 columns, typed into once."""
-
-    def __init__(self, arguments, typed=""):
-        self.master, slave = pty.openpty()
-        termios.tcsetwinsize(slave, (24, 80))
-        environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR")}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator", *map(str, arguments)],
-            stdin=slave,
-            stdout=subprocess.PIPE,
-            stderr=slave,
-            env={**environment, "TERM": "xterm"},
-        )
-        os.close(slave)
-        os.write(self.master, typed.encode())
-
-    def end(self):
-        """All that the terminal showed, without its control sequences, and the exit code."""
-        shown = b""
-        with contextlib.suppress(OSError):  # how Linux says that the other side is closed
-            while more := os.read(self.master, 4096):
-                shown += more
-        self._process.communicate(timeout=60)
-        os.close(self.master)
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()), self._process.returncode
-
-
-def test_a_person_is_asked_before_a_plan_of_unknown_length_and_may_refuse(bnsweep, tiny, tmp_path):
-    shown, code = Terminal(["launch", tiny, "--inline"], "n\n").end()
-    assert "start 2 trials? [Y/n]" in shown
-    assert shown.rstrip().endswith("nothing was started")
-    assert code == 4
-    assert not (tmp_path / "runs" / "sweeps").exists()
-
-
-def test_a_terminal_shows_the_board_and_keeps_failures_above_it(bnsweep, tiny):
-    arguments = ["launch", tiny, "--inline", "--set", "epochs=1", "--set", "lr=1e30"]
-    shown, code = Terminal([*arguments, "--set", "trainable=all"], "\n").end()
-    assert "tiny 0/1 done, starting workers" in shown
-    assert "d8 all s0: failed after epoch 0" in shown
-    assert code == 1
