@@ -20,6 +20,7 @@ mlflow_environment.prepare()  # MLflow reads some of it when it is imported
 from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
@@ -71,6 +72,8 @@ class MlflowTracker:
                 "nor a database (sqlite:///, postgresql://)"
             )
         self._client = MlflowClient(tracking_uri=uri)
+        self._artifact_uris: dict[str, str] = {}
+        """Where each run's artifacts lie, so that an upload need not ask."""
 
     def check(self, timeout_s: float) -> None:
         """See Tracker."""
@@ -147,6 +150,7 @@ class MlflowTracker:
         """See Tracker."""
         with self._translated():
             run = self._client.create_run(experiment.id, started_ms, dict(tags), name)
+            self._artifact_uris[run.info.run_id] = run.info.artifact_uri
             return str(run.info.run_id)
 
     def send(
@@ -168,7 +172,12 @@ class MlflowTracker:
     def upload(self, run_id: str, path: Path, folder: str = "") -> None:
         """See Tracker."""
         with self._translated():
-            self._client.log_artifact(run_id, str(path), folder or None)
+            uri = self._artifact_uris.get(run_id)
+            if uri is None:
+                uri = self._client.get_run(run_id).info.artifact_uri
+                self._artifact_uris[run_id] = uri
+            place = get_artifact_repository(uri, tracking_uri=self._uri)
+            place.log_artifact(str(path), folder or None)
 
     def set_status(self, run_id: str, status: Status, ended_ms: int | None) -> None:
         """See Tracker."""

@@ -190,10 +190,10 @@ def logs(
             screen.show(Text(f"{where}, {failure.failure}: {failure.cause}", "red"))
             if number == attempts[-1] and failure.traceback:
                 screen.show(failure.traceback.rstrip())
-    for number in attempts:
-        _print_log(opened, trial_id, number, 0)
-    if follow:
-        with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(*[KeyboardInterrupt] * follow):
+        for number in attempts:
+            _print_log(opened, trial_id, number, 0)
+        if follow:
             _follow(opened, trial_id)
 
 
