@@ -78,7 +78,6 @@ class Forwarder:
         self._experiment: Experiment | None = None
         self._lease = Lease(store, sweep_name)
         self._vacancies: Vacancies | None = None
-        self._known_for: tuple[str, int] = ("", 0)
         self._settled: dict[str, str] = {}
         """Trial id and the mark with which all of it was sent: no file is read for those."""
         self._notes: Notes = deque(maxlen=100)
@@ -219,10 +218,10 @@ class Forwarder:
 
     def _vacancies_of(self, tracker: Tracker, experiment: Experiment) -> Vacancies:
         """Those known already, unless another process may have made runs in the meantime."""
-        known_for = (experiment.key, self._lease.number)
-        if self._vacancies is None or self._known_for != known_for:
-            self._vacancies = Vacancies(tracker, experiment, self._store.identity, self._specs)
-            self._known_for = known_for
+        if self._vacancies is None or not self._vacancies.valid(experiment):
+            self._vacancies = Vacancies(
+                tracker, experiment, self._store.identity, self._lease, self._specs
+            )
         return self._vacancies
 
     def _note(self, note: str) -> None:

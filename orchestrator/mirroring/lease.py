@@ -27,6 +27,8 @@ class Lease:
         self._folder = store.forward_folder(sweep) / "leases"
         self._mine: Path | None = None
         self._heartbeat: liveness.Heartbeat | None = None
+        self.follows_cleanly = False
+        """Whether the holder before gave it back: none of its calls can arrive late."""
 
     def take(self) -> bool:
         """Whether this process holds the lease now, having taken it where it was free."""
@@ -45,6 +47,7 @@ class Lease:
         except FileExistsError:
             return False
         results.write_json(mine / results.START, liveness.this_process(self._sweep))
+        self.follows_cleanly = newest is None or (newest / RELEASED).exists()
         self._mine, self._heartbeat = mine, liveness.Heartbeat(mine)
         self._heartbeat.__enter__()
         self._forget_before(number)

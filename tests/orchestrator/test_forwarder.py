@@ -1,6 +1,7 @@
 """The forwarder against a tracker in memory and trial folders of a real store."""
 
 import itertools
+import os
 import shutil
 
 import pytest
@@ -122,6 +123,19 @@ def test_new_runs_need_one_listing_and_no_lookups(store, tracker, forwarder):
         trained(store, spec)
     assert forwarder.pass_once().empty
     assert (tracker.calls.count("runs"), tracker.calls.count("create")) == (1, len(SPECS))
+
+
+def test_after_a_forwarder_that_was_cut_off_each_new_run_is_looked_up(store, tracker):
+    dead = Lease(store, "depth")
+    dead.take()
+    start = dead._mine / results.START
+    start.write_text(start.read_text().replace(f'"pid":{os.getpid()}', '"pid":999999999'))
+    forwarder = Forwarder(store, "depth", SPECS, tracker)
+    for spec in SPECS:
+        trained(store, spec)
+    assert forwarder.pass_once().empty
+    forwarder.close()
+    assert tracker.calls.count("runs") == len(SPECS)
 
 
 def test_runs_that_another_forwarder_made_in_the_meantime_are_found(store, tracker, forwarder):
