@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class TrainerError(Exception):
     """Root. The message is one line for a person: what, where, what to do."""
@@ -35,7 +37,14 @@ class OutOfMemory(TrainerError):
 
 
 class FreezeViolation(TrainerError):
-    """A tensor changed that should not have, or did not change that should have."""
+    """A tensor changed that should not have, or did not change that should have.
+
+    `proof` is what was found, as in `freeze_proof.json`.
+    """
+
+    def __init__(self, message: str, proof: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.proof = proof or {}
 
 
 class Stopped(TrainerError):

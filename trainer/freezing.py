@@ -140,23 +140,24 @@ def prove(
     touched += [f"{n} (frozen elements)" for n in after.rest if after.rest[n] != before.rest[n]]
     unchanged = [name for name in trained.names if name not in changed]
     movable = _movable(model, trained, unchanged, batch, rate) if unchanged and batch else []
-    if touched or movable:
-        raise FreezeViolation(_accusation(touched, movable))
-    return {
+    violations = _accusations(touched, movable)
+    proof = {
         "declared": list(trained.names),
         "changed": changed,
         "stuck": unchanged,
         "stuck_elements": _stuck_elements(before, after),
-        "violations": [],
+        "violations": violations,
         "initial": before.each,
         "final": after.each,
     }
+    if violations:
+        raise FreezeViolation("; ".join(violations), proof)
+    return proof
 
 
-def _accusation(touched: list[str], movable: list[str]) -> str:
-    parts = [f"frozen, but changed: {', '.join(touched)}"] if touched else []
-    parts += [f"should train, but did not change: {', '.join(movable)}"] if movable else []
-    return "; ".join(parts)
+def _accusations(touched: list[str], movable: list[str]) -> list[str]:
+    found = [f"frozen, but changed: {', '.join(touched)}"] if touched else []
+    return found + ([f"should train, but did not change: {', '.join(movable)}"] if movable else [])
 
 
 def _stuck_elements(before: Snapshot, after: Snapshot) -> dict[str, int]:

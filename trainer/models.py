@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from trainer import initialise, pretrained
-from trainer.errors import DataError
+from trainer.errors import DataError, SpecError
 from trainer.networks import BUILDERS, Place
 from trainer.results import Counts
-from trainer.spec import TrialSpec
+from trainer.spec import TrialSpec, image_size_of
 
 Kind = Literal["conv_weight", "linear_weight", "bias", "gamma", "beta"]
 
@@ -51,6 +51,19 @@ def build(spec: TrialSpec, weights: Path | None = None) -> nn.Module:
             raise DataError(f"weights: no file given for sha256 {spec.weights_sha256[:12]}…")
         pretrained.load(model, weights, spec.weights_sha256, _output(model))
     return model
+
+
+def check_last_batch(spec: TrialSpec, images: int) -> None:
+    """Raise SpecError where an epoch of `images` ends with a batch that BatchNorm cannot take.
+
+    It needs two values for each channel, and at 32 pixels an `imagenet_resnet` ends in one pixel.
+    """
+    last = images % spec.batch_size or spec.batch_size
+    if last == 1 and spec.model == "imagenet_resnet" and image_size_of(spec) == 32:
+        raise SpecError(
+            f"batch_size: {images} images in batches of {spec.batch_size} leave a batch of one, of "
+            "which BatchNorm has no variance at image_size 32; change batch_size or train_subset"
+        )
 
 
 def _output(model: nn.Module) -> frozenset[str]:

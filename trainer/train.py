@@ -11,16 +11,27 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
-from trainer import checkpoint, data, freezing, fused, initial, journal, numerics, optim, probes
+from trainer import (
+    checkpoint,
+    data,
+    freezing,
+    fused,
+    initial,
+    journal,
+    models,
+    numerics,
+    optim,
+    probes,
+)
 from trainer.checkpoint import Header, Resume
 from trainer.data import Data
 from trainer.epoch import Epoch
-from trainer.errors import DataError, Stopped
+from trainer.errors import DataError, FreezeViolation, Stopped
 from trainer.evaluate import evaluate
 from trainer.journal import Record
 from trainer.learner import Learner
@@ -105,6 +116,7 @@ class Trial:
         self.spec, self.folder, self.attempt = spec, folder, attempt
         self.options, self.device = options, device
         self.data = shared or data.load(spec, options.data, device, options.decoders)
+        models.check_last_batch(spec, self.data.train.count)
         kernels = fused.choose(options.kernels, device)
         weights = resume.initial if resume else None
         self.learner = Learner(spec, device, kernels, weights, options.pretrained)
@@ -235,7 +247,7 @@ class Trial:
         learner, artifacts = self.learner, self.folder / ARTIFACTS
         if not (artifacts / PROBES).exists():  # resumed from the last epoch's checkpoint
             self._probe()
-        write_json(artifacts / FREEZE_PROOF, self._prove_freeze())
+        self._prove_freeze()
         write_atomically(artifacts / FINAL_TENSORS, learner.final_tensors())
         result = Result(
             trial_id=self.spec.trial_id,
@@ -257,12 +269,18 @@ class Trial:
         write_json(self.folder / RESULT, result)
         return result
 
-    def _prove_freeze(self) -> dict[str, Any]:
-        """What changed is what should; raises FreezeViolation."""
+    def _prove_freeze(self) -> None:
+        """Write the proof that what changed is what should; raises FreezeViolation."""
         learner, train = self.learner, self.data.train
         rate = max(map(self.lr, range(self.step)), default=0.0)
         batch = (lambda: next(iter(train.batches(1)))) if rate else None
-        return freezing.prove(learner.initial, learner.model, learner.trained, batch, rate)
+        proof = self.folder / ARTIFACTS / FREEZE_PROOF
+        try:
+            found = freezing.prove(learner.initial, learner.model, learner.trained, batch, rate)
+        except FreezeViolation as violation:
+            write_json(proof, violation.proof)
+            raise
+        write_json(proof, found)
 
     def _seconds(self) -> float:
         return self.earlier_s + time.perf_counter() - self.clock_start

@@ -7,7 +7,7 @@ import torch
 from small_trials import digits, numbers, small
 
 from trainer import journal
-from trainer.errors import Diverged
+from trainer.errors import Diverged, FreezeViolation, SpecError
 from trainer.results import (
     ARTIFACTS,
     FINAL_TENSORS,
@@ -16,7 +16,7 @@ from trainer.results import (
     RESULT,
     Result,
 )
-from trainer.train import train
+from trainer.train import Trial, train
 
 
 def test_a_trial_leaves_its_journal_artifacts_and_result(tmp_path, options) -> None:
@@ -90,3 +90,24 @@ def test_torch_s_global_state_is_left_as_it_was(tmp_path, options) -> None:
     assert (torch.get_default_dtype(), torch.is_grad_enabled()) == before[1:]
     assert torch.get_num_threads() == 2
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_violated_freeze_fails_the_trial_and_the_proof_tells_it_too(tmp_path, options) -> None:
+    trial = Trial(small(trainable="bn_only"), tmp_path, 1, None, options, torch.device("cpu"))
+    with torch.no_grad():
+        trial.learner.model.fc.bias.add_(1)
+    with pytest.raises(FreezeViolation, match=r"^frozen, but changed: fc\.bias$"):
+        trial.run()
+    proof = json.loads((tmp_path / ARTIFACTS / FREEZE_PROOF).read_text())
+    assert proof["violations"] == ["frozen, but changed: fc.bias"]
+    assert not (tmp_path / RESULT).exists()
+
+
+def test_a_last_batch_that_batchnorm_cannot_take_is_refused_before_training(
+    tmp_path, options
+) -> None:
+    fields = {"model": "imagenet_resnet", "depth": 18, "image_size": 32, "train_subset": 129}
+    with pytest.raises(SpecError, match="129 images in batches of 64 leave a batch of one"):
+        train(small(**fields), tmp_path, options=options)
+    trained = train(small(**fields | {"train_subset": 66, "epochs": 1}), tmp_path, options=options)
+    assert trained.epochs == 1
