@@ -127,7 +127,9 @@ def jobs(run: Run, todo: Round) -> list[Job]:
     together = [s for s in todo.run if s.trial_id not in todo.alone]
     if not together:
         return [_job(run, todo.run[:1], beside=0)]
-    packs = [[together[i] for i in group] for group in groups(together, run.resources.pack)]
+    on_gpu = run.resources.gpus not in ("auto", 0)
+    indices = groups(together, run.resources.pack, streams=on_gpu)
+    packs = [[together[i] for i in group] for group in indices]
     return [_job(run, pack, beside=len(together) - 1) for pack in packs]
 
 

@@ -130,7 +130,7 @@ def _train(store: Store, job: Job, claimed: list[tuple[TrialSpec, Claim]]) -> No
     from trainer.packs import train_pack
     from trainer.train import Options
 
-    # A pack shares its frozen network, and so its file of pretrained weights.
+    # The members of a pack have one file of pretrained weights (see trainer.packing).
     pretrained = _pretrained(store, claimed[0][0])
 
     members = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +19,17 @@ FOLDERS = ("imagenet", "image_folder")
 EVALUATION_BATCH = 500
 """Fixed, because the rounding of a sum depends on its grouping; the speed does not depend on it."""
 
+IMAGE_FIELDS = (
+    "dataset",
+    "data_id",
+    "classes",
+    "image_size",
+    "train_subset",
+    "crop_padding",
+    "normalisation",
+)
+"""What decides the images of a trial; their order and augmentation are decided in each batch."""
+
 Batch = tuple[Tensor, Tensor]
 """Images [b, 3, side, side] fp32 (channels last in memory) and labels [b] int64, on the device."""
 
@@ -27,8 +38,15 @@ class Training(Protocol):
     """The training split."""
 
     @property
+    def spec(self) -> TrialSpec:
+        """The trial whose order and augmentation the batches have."""
+
+    @property
     def count(self) -> int:
         """Number of images."""
+
+    def of(self, spec: TrialSpec) -> Training:
+        """The same images in the order and with the augmentation of another trial."""
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` (from 1) from `first_step` on; the last, short one is kept."""
@@ -51,6 +69,13 @@ class Data:
     test: Evaluation
     digest: str
 
+    def of(self, spec: TrialSpec) -> Data | None:
+        """These images, held once, for another trial; None where it needs others."""
+        here = self.train.spec
+        if any(getattr(spec, name) != getattr(here, name) for name in IMAGE_FIELDS):
+            return None
+        return replace(self, train=self.train.of(spec))
+
 
 @dataclass(frozen=True)
 class ResidentTraining:
@@ -62,6 +87,9 @@ class ResidentTraining:
     @property
     def count(self) -> int:
         return self.images.count
+
+    def of(self, spec: TrialSpec) -> ResidentTraining:
+        return replace(self, spec=spec)
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         size = self.spec.batch_size

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -169,6 +169,10 @@ class FolderTraining:
     @property
     def count(self) -> int:
         return len(self.listing.files)
+
+    def of(self, spec: TrialSpec) -> FolderTraining:
+        """As in trainer.data.Training."""
+        return replace(self, spec=spec)
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """As in trainer.data.Training."""

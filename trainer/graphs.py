@@ -93,13 +93,19 @@ def _close(found: Tensor, expected: Tensor) -> bool:
 
 
 def _capture_on_gpu(run: Callable[[], Outputs]) -> tuple[Replay, Outputs]:
-    """As torch's notes on CUDA graphs say: warm up on a side stream, then capture."""
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
+    """As torch's notes on CUDA graphs say: warm up on a side stream, then capture.
+
+    A stream that is a pack member's own is its own side stream. A graph uses cuBLAS's workspace of
+    the stream it was captured on: graphs that replay side by side must not share one.
+    """
+    here = torch.cuda.current_stream()
+    aside = here != torch.cuda.default_stream()
+    stream = here if aside else torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(here)
     with torch.cuda.stream(stream):
         run()
-    torch.cuda.current_stream().wait_stream(stream)
+    here.wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=stream):
         outputs = run()
     return graph.replay, outputs

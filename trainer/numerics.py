@@ -48,7 +48,7 @@ def describe(
 ) -> dict[str, Any]:
     """What besides the spec decides the bits. Two trials with equal records give equal numbers.
 
-    `packed`: how many trials shared the forward pass; it changes no bits."""
+    `packed`: how many trials one program trained together; it changes no bits."""
     cuda = device.type == "cuda"
     fused = {"triton": _triton_version()} if cuda and kernels == "fused" else {}
     return {

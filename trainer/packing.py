@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -24,32 +25,71 @@ HEAD_FIELDS = frozenset(
 )
 """What changes an output layer's training and neither the frozen network nor the batches."""
 
+STEP_FIELDS = frozenset(
+    {
+        "model",
+        "depth",
+        "width",
+        "dataset",
+        "data_id",
+        "classes",
+        "image_size",
+        "train_subset",
+        "batch_size",
+        "epochs",
+        "precision",
+        "deterministic",
+        "weights",
+        "weights_sha256",
+    }
+)
+"""What trials on streams have in common: steps of about one length, as many of them, torch's global
+settings, and the file of pretrained weights. Any mode, seed or rate may be among them."""
+
 LARGEST = 32
 """Members of a pack under `auto`: each costs about half a hundredth of the shared forward."""
 
 
 def groups(
-    specs: Sequence[TrialSpec], pack: Literal["auto", "off"] | int = "auto"
+    specs: Sequence[TrialSpec],
+    pack: Literal["auto", "off"] | int = "auto",
+    *,
+    streams: bool = False,
 ) -> list[list[int]]:
     """Indices of `specs` in packs, each of trials that share a program; order is kept.
 
-    Only `output_only` trials pack: with the same frozen network and the same batches they share
-    one forward pass, where BatchNorm's statistics and the features do not depend on the output
-    layer (performance.md B4). The others stand alone: on a CPU their fusion does not pay.
-    `pack`: `off`, the most members of a pack, or `auto`, which takes packs where they are faster.
+    `pack`: `off`, the most members of a pack, or `auto`, which takes packs where they were measured
+    to be faster. `output_only` trials with the same frozen network and the same batches share
+    their forward passes. With `streams` (each trial has a GPU), a number also packs the others,
+    those with steps of one length, each on a stream of its own: not measured yet, so `auto` does
+    not. On a CPU they stand alone: side by side they would only lose its cores.
     """
     largest = {"auto": LARGEST, "off": 1}.get(str(pack)) or int(pack)
-    shared: dict[str, list[int]] = {}
-    for index, spec in enumerate(specs):
-        shared.setdefault(_key(spec) or f"alone {index}", []).append(index)
-    return sorted(part for members in shared.values() for part in _parts(members, largest))
+    bodies = [_body(spec) for spec in specs]
+    sharing = {body for body, count in Counter(bodies).items() if body and count > 1}
+    packs: dict[str, list[int]] = {}
+    for index, (spec, body) in enumerate(zip(specs, bodies, strict=True)):
+        other = _step(spec) if streams and isinstance(pack, int) else f"alone {index}"
+        packs.setdefault(body if body in sharing else other, []).append(index)
+    return sorted(part for members in packs.values() for part in _parts(members, largest))
 
 
-def _key(spec: TrialSpec) -> str:
+def share_a_forward(specs: Sequence[TrialSpec]) -> bool:
+    """Whether one forward pass serves all of them."""
+    bodies = {_body(spec) for spec in specs}
+    return len(bodies) == 1 and "" not in bodies
+
+
+def _body(spec: TrialSpec) -> str:
     """Equal for trials that may share a forward pass; empty for those that share nothing."""
     if spec.trainable != "output_only":
         return ""
     return spec.model_dump_json(exclude=set(HEAD_FIELDS))
+
+
+def _step(spec: TrialSpec) -> str:
+    """Equal for trials that may take turns on streams."""
+    return spec.model_dump_json(include=set(STEP_FIELDS))
 
 
 def _parts(members: list[int], largest: int) -> list[list[int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -140,6 +140,15 @@ class Trial:
     # --- the loop -------------------------------------------------------------------------------
 
     def run(self) -> Result:
+        for _ in self.steps():
+            pass
+        return self.finish()
+
+    def steps(self) -> Iterator[int]:
+        """Train to the last epoch, with a pause after each step, so that trials may take turns.
+
+        Gives the number of updates done; raises what `train` raises.
+        """
         if not self.history:
             self.record({"lr": self.lr(0)}, self._test())
         while self.epochs_done < self.spec.epochs:
@@ -148,8 +157,8 @@ class Trial:
                 if self.options.poll():
                     self.stop()
                 self.note(*self.learner.step(images, labels, self.lr(self.step), self.step))
+                yield self.step
             self.record(self.end_epoch(), self._test())
-        return self.finish()
 
     def begin_epoch(self) -> None:
         self.learner.model.train()

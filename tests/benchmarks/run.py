@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cases
 import gpu_kernels
+import gpu_packs
 import measuring
 from measuring import Case
 
@@ -47,6 +48,7 @@ def _cases(given: argparse.Namespace) -> dict[str, Callable[[], Iterator[Case]]]
         ),
         "packs": lambda: cases.packs(data, rounds, clock),
         "gpu_kernels": lambda: gpu_kernels.cases(rounds, given.depth),
+        "gpu_packs": lambda: gpu_packs.cases(data, rounds, given.depth),
         "commands": lambda: _commands(given),
         "overhead": lambda: _overhead(given),
         "forwarder": lambda: _forwarder(given),
@@ -74,7 +76,7 @@ def _forwarder(given: argparse.Namespace) -> Iterator[Case]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="benchmarks, each case beside its baseline")
     names = ("data", "checkpoints", "parts", "training", "packs", "gpu_kernels")
-    names += ("commands", "overhead", "forwarder")
+    names += ("gpu_packs", "commands", "overhead", "forwarder")
     parser.add_argument("--only", nargs="+", choices=names, help="these cases (default: all)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data", type=Path, default=DATA, help="where CIFAR-10 is")

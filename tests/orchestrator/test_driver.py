@@ -302,6 +302,45 @@ def test_a_pack_that_runs_out_of_memory_is_split(here, monkeypatch):
     assert list(map(len, launcher.ran)) == [2, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("resources", "lengths"),
+    [
+        (Resources(gpus=1.0, pack=3), [2, 2]),
+        (Resources(gpus=0.5, pack=8), [4]),
+        (Resources(gpus=1.0), [1, 1, 1, 1]),
+        (Resources(pack=4), [1, 1, 1, 1]),
+        (Resources(gpus=0.0, pack=4), [1, 1, 1, 1]),
+    ],
+)
+def test_trials_of_any_mode_and_seed_form_packs_where_a_gpu_and_a_number_are_asked_for(
+    resources, lengths, here
+):
+    launcher = Counting()
+    sweep = new_launch("tiny", SPECS, resources=resources)
+    assert launch(sweep, here, launcher).exit_code == 0
+    assert list(map(len, launcher.ran)) == lengths
+
+
+def test_a_member_without_memory_runs_again_alone_and_the_others_keep_their_results(
+    here, monkeypatch
+):
+    from trainer import packs
+
+    trained = packs.train_pack
+
+    def no_room_for_the_first(members, options):
+        if len(members) == 1:
+            return trained(members, options)
+        return [errors.OutOfMemory("no room"), *trained(members[1:], options)]
+
+    monkeypatch.setattr(packs, "train_pack", no_room_for_the_first)
+    launcher = Counting()
+    sweep = new_launch("tiny", SPECS[:3], resources=Resources(gpus=1.0, pack=3))
+    assert launch(sweep, here, launcher).exit_code == 0
+    assert launcher.ran == [[s.trial_id for s in SPECS[:3]], [SPECS[0].trial_id]]
+    assert [attempts(here, spec) for spec in SPECS[:3]] == [[1, 2], [1], [1]]
+
+
 def test_pretrained_weights_are_kept_in_the_store_and_reach_the_trial(here, tmp_path):
     import hashlib
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from small_trials import digits, small
 
@@ -48,3 +49,46 @@ def test_the_digest_does_not_depend_on_how_images_are_augmented(tmp_path) -> Non
         data.load(small(crop_padding=2, flip=False), tmp_path).digest,
     }
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"seed": 1},
+        {"flip": False},
+        {"brightness": 0.25},
+        {"batch_size": 50},
+        {"trainable": "bn_only", "lr": 0.01},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_trials_share_the_images_and_have_batches_of_their_own(fields, tmp_path) -> None:
+    loaded, spec = data.load(small(), tmp_path), small(**fields)
+    shared = loaded.of(spec)
+    assert shared.train.images is loaded.train.images
+    own = data.load(spec, tmp_path)
+    assert shared.digest == own.digest
+    for split in ("train", "test"):
+        found, expected = (_batches(getattr(whole, split)) for whole in (shared, own))
+        assert all(map(torch.equal, found, expected))
+
+
+def _batches(split) -> list[torch.Tensor]:
+    batches = split.batches(1) if hasattr(split, "of") else split.batches()
+    return [tensor for batch in batches for tensor in batch]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"dataset": "digits", "image_size": 0, "train_subset": 0},
+        {"image_size": 16},
+        {"classes": 5},
+        {"train_subset": 100},
+        {"crop_padding": 2},
+        {"normalisation": "none"},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_a_trial_with_other_images_shares_none(fields, tmp_path) -> None:
+    assert data.load(small(), tmp_path).of(small(**fields)) is None

@@ -80,6 +80,17 @@ def test_a_subset_holds_all_classes_in_turn(root) -> None:
         load(root, SPEC.changed(train_subset=100))
 
 
+def test_another_trial_has_the_same_files_in_an_order_of_its_own(root) -> None:
+    spec = SPEC.changed(seed=1, brightness=0.25)
+    shared, own = load(root).of(spec), load(root, spec)
+    assert shared is not None
+    for (images, labels), (same, too) in zip(
+        shared.train.batches(1), own.train.batches(1), strict=True
+    ):
+        assert torch.equal(images, same)
+        assert torch.equal(labels, too)
+
+
 def test_brightness_and_flip_follow_the_fields(root) -> None:
     plain = next(iter(load(root, SPEC.changed(flip=False)).train.batches(1)))[0]
     bright = next(iter(load(root, SPEC.changed(flip=False, brightness=0.5)).train.batches(1)))[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_trials import small
+from small_trials import rerun, small
 from torch import Tensor
 
 from trainer import data, graphs
@@ -17,17 +17,6 @@ from trainer.spec import TrialSpec
 from trainer.train import Options, train
 
 CPU = torch.device("cpu")
-
-
-def rerun(run: object) -> tuple[Replay, Outputs]:
-    """What a CUDA graph does, on the CPU: outputs at fixed places, overwritten at each replay."""
-    loss, hits, gradient = (tensor.clone() for tensor in run())  # type: ignore[operator]
-
-    def replay() -> None:
-        for place, value in zip((loss, hits, gradient), run(), strict=True):  # type: ignore[operator]
-            place.copy_(value)
-
-    return replay, (loss, hits, gradient)
 
 
 def trained(spec: TrialSpec, folder: Path, graph: bool) -> tuple[list[Tensor], Tensor, Tensor]:

@@ -1,165 +1,25 @@
-"""Packs train each member exactly as it would train alone."""
+"""Who of a pack is trained together, in which form, and who follows alone."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from small_packs import alone, bits, pack
 from small_trials import small
 
-from trainer import checkpoint, journal
-from trainer.errors import DataError, Diverged, OutOfMemory, Stopped
+from trainer import journal, packs
+from trainer.errors import DataError, OutOfMemory
 from trainer.learner import Learner
-from trainer.packs import Member, _Pack, train_pack
-from trainer.results import CHECKPOINT, JOURNAL, RESULT, Result
+from trainer.packs import train_pack
+from trainer.results import JOURNAL, Result
 from trainer.spec import TrialSpec
-from trainer.train import Options, train
+from trainer.train import Options
 
-
-def head(**fields: Any) -> TrialSpec:
-    return small(trainable="output_only", **fields)
-
-
-HEADS = [
-    head(lr=0.1),
-    head(lr=0.02, weight_decay=0.0, momentum=0.0),
-    head(lr=0.05, nesterov=True, schedule="cosine", warmup_epochs=1),
-    head(lr=0.01, optimizer="adam"),
-]
-
-
-def numbers(outcome: Result | Exception | list[journal.Record]) -> list[Any]:
-    """What must not depend on the neighbours."""
-    assert not isinstance(outcome, Exception), outcome
-    history = outcome.history if isinstance(outcome, Result) else outcome
-    lines = [
-        {name: value for name, value in record.metrics.items() if name != "images_per_second"}
-        for record in history
-    ]
-    return [lines, outcome.digests["final"] if isinstance(outcome, Result) else ""]
-
-
-def pack(specs: list[TrialSpec], folder: Path, **extra: dict[int, Any]) -> list[Member]:
-    """Members in folders 0, 1, …; `extra`: a field of some members, by number."""
-    return [
-        Member(
-            spec,
-            folder / str(number),
-            **{name: values[number] for name, values in extra.items() if number in values},
-        )
-        for number, spec in enumerate(specs)
-    ]
-
-
-def alone(spec: TrialSpec, folder: Path, options: Options) -> list[Any]:
-    return numbers(train(spec, folder, options=options))
-
-
-def before_step(step: int) -> Callable[[], bool]:
-    counter = itertools.count()
-    return lambda: next(counter) == step
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_every_member_has_the_bits_of_a_trial_alone(
-    precision: str, tmp_path: Path, options: Options
-) -> None:
-    specs = [spec.changed(precision=precision) for spec in HEADS]
-    together = train_pack(pack(specs, tmp_path), options)
-    for number, spec in enumerate(specs):
-        assert numbers(together[number]) == alone(spec, tmp_path / f"alone {number}", options)
-
-
-def test_each_member_leaves_its_own_journal_checkpoint_and_result(
-    tmp_path: Path, options: Options
-) -> None:
-    outcomes = train_pack(pack(HEADS, tmp_path), options)
-    for number, (spec, outcome) in enumerate(zip(HEADS, outcomes, strict=True)):
-        assert isinstance(outcome, Result)
-        folder = tmp_path / str(number)
-        stored = Result.model_validate_json((folder / RESULT).read_bytes(), strict=False)
-        assert stored.trial_id == spec.trial_id
-        assert journal.read(folder / JOURNAL) == outcome.history
-        assert checkpoint.load(folder / CHECKPOINT, spec).epoch == spec.epochs
-        assert stored.numerics["packed"] == len(HEADS)
-
-
-def test_the_frozen_network_is_computed_once_for_all(
-    tmp_path: Path, options: Options, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    passes = []
-    features = Learner.features
-
-    def counted(self: Learner, images: Any) -> Any:
-        passes.append(self)
-        return features(self, images)
-
-    monkeypatch.setattr(Learner, "features", counted)
-    train_pack(pack(HEADS, tmp_path), options)
-    training, evaluations = 2 * 4, 3  # 2 epochs of 4 steps; a test batch before and after each
-    assert len(passes) == training + evaluations
-    assert len({id(learner) for learner in passes}) == 1
-
-
-def test_a_pack_holds_the_frozen_network_once(tmp_path: Path, options: Options) -> None:
-    running = _Pack(dict(enumerate(pack(HEADS, tmp_path))), options)
-    for index in running.members:
-        running._build(index)
-    models = [trial.learner.model for trial in running.trials.values()]
-    assert len({model.get_parameter("conv1.weight").data_ptr() for model in models}) == 1
-    assert len({model.get_parameter("fc.weight").data_ptr() for model in models}) == len(HEADS)
-
-
-@pytest.mark.parametrize("diverging", [0, 2])
-def test_a_member_that_diverges_leaves_the_others_as_they_would_be(
-    diverging: int, tmp_path: Path, options: Options
-) -> None:
-    specs = list(HEADS[:3])
-    specs[diverging] = head(lr=1e30)
-    outcomes = train_pack(pack(specs, tmp_path), options)
-    assert isinstance(outcomes[diverging], Diverged)
-    assert not (tmp_path / str(diverging) / RESULT).exists()
-    for number in {0, 1, 2} - {diverging}:
-        expected = alone(specs[number], tmp_path / f"alone {number}", options)
-        assert numbers(outcomes[number]) == expected
-
-
-@pytest.mark.parametrize("step", [0, 2, 4, 5])
-def test_a_member_may_stop_alone_and_resume_alone(
-    step: int, tmp_path: Path, options: Options
-) -> None:
-    outcomes = train_pack(pack(HEADS[:3], tmp_path, poll={0: before_step(step)}), options)
-    assert isinstance(outcomes[0], Stopped)
-    assert numbers(outcomes[1]) == alone(HEADS[1], tmp_path / "alone 1", options)
-    resume = checkpoint.find([tmp_path / "0"], HEADS[0])
-    result = train(HEADS[0], tmp_path / "0b", attempt=2, resume=resume, options=options)
-    assert numbers(result) == alone(HEADS[0], tmp_path / "alone 0", options)
-    assert result.exact
-
-
-def test_a_stopped_pack_resumes_as_a_pack_from_wherever_each_member_stood(
-    tmp_path: Path, options: Options
-) -> None:
-    """One stood in epoch 1, one in epoch 2, one had not begun."""
-    polls = {0: before_step(2), 1: before_step(5), 2: before_step(0)}
-    outcomes = train_pack(pack(HEADS[:3], tmp_path, poll=polls), options)
-    assert [type(outcome) for outcome in outcomes] == [Stopped] * 3
-    specs = HEADS[:3]
-    resumes = {n: checkpoint.find([tmp_path / str(n)], spec) for n, spec in enumerate(specs)}
-    again = train_pack(pack(specs, tmp_path / "again", resume=resumes), options)
-    for number, spec in enumerate(specs):
-        assert numbers(again[number]) == alone(spec, tmp_path / f"alone {number}", options)
-
-
-def test_records_reach_the_members_own_listener(tmp_path: Path, options: Options) -> None:
-    heard: dict[int, list[int]] = {0: [], 1: []}
-    listeners = {n: lambda record, n=n: heard[n].append(record.epoch) for n in heard}
-    train_pack(pack(HEADS[:2], tmp_path, on_record=listeners), options)
-    assert heard == {0: [0, 1, 2], 1: [0, 1, 2]}
+HEADS = [small(trainable="output_only", lr=lr) for lr in (0.1, 0.02, 0.05)]
+MIXED = [small(trainable="bn_only"), small(trainable="all", seed=1), small(trainable="nothing")]
 
 
 def test_trials_that_share_nothing_follow_one_another(tmp_path: Path, options: Options) -> None:
@@ -172,14 +32,6 @@ def test_trials_that_share_nothing_follow_one_another(tmp_path: Path, options: O
     assert outcomes[1].numerics["packed"] == 2
 
 
-def test_a_member_with_a_damaged_place_fails_alone(tmp_path: Path, options: Options) -> None:
-    (tmp_path / "1").write_text("a file where the folder should be")
-    outcomes = train_pack(pack(HEADS[:3], tmp_path), options)
-    assert isinstance(outcomes[1], FileExistsError)
-    assert isinstance(outcomes[0], Result)
-    assert isinstance(outcomes[2], Result)
-
-
 def test_data_that_is_missing_is_every_members_failure(tmp_path: Path, options: Options) -> None:
     specs = [
         TrialSpec(trainable="output_only", dataset="cifar100", epochs=1, lr=lr) for lr in (0.1, 0.2)
@@ -188,12 +40,75 @@ def test_data_that_is_missing_is_every_members_failure(tmp_path: Path, options: 
     assert [type(outcome) for outcome in outcomes] == [DataError] * 2
 
 
-def test_memory_that_runs_out_in_the_shared_forward_is_the_outcome_of_all(
+def test_a_member_with_a_damaged_place_fails_alone(tmp_path: Path, options: Options) -> None:
+    (tmp_path / "1").write_text("a file where the folder should be")
+    outcomes = train_pack(pack(HEADS[:3], tmp_path), options)
+    assert isinstance(outcomes[1], FileExistsError)
+    assert isinstance(outcomes[0], Result)
+    assert isinstance(outcomes[2], Result)
+
+
+def test_on_the_cpu_trials_that_could_take_turns_follow_one_another(
+    tmp_path: Path, options: Options
+) -> None:
+    outcomes = train_pack(pack(MIXED[:2], tmp_path), options)
+    assert [o.numerics["packed"] for o in outcomes if isinstance(o, Result)] == [1, 1]
+
+
+@pytest.mark.parametrize(("step", "again_from"), [(0, 0), (2, 0), (6, 4)])
+def test_a_member_that_finds_no_memory_beside_the_others_goes_on_alone(
+    step: int, again_from: int, tmp_path: Path, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on from its last checkpoint, in its own folder, with the bits of a trial alone."""
+    expected = [alone(spec, tmp_path / f"alone {n}", options) for n, spec in enumerate(MIXED)]
+    steps, begun = Learner.step, []
+
+    def until_full(self: Learner, images: Any, labels: Any, rate: float, number: int) -> Any:
+        if self.spec == MIXED[1]:
+            begun.append(number)
+            if begun == list(range(step + 1)):
+                raise MemoryError
+        return steps(self, images, labels, rate, number)
+
+    monkeypatch.setattr(Learner, "step", until_full)
+    outcomes = packs._train_on_streams(dict(enumerate(pack(MIXED, tmp_path))), options)
+    assert begun == [*range(step + 1), *range(again_from, 8)]
+    assert [bits(outcomes[n]) for n in range(3)] == expected
+    found = outcomes[1]
+    assert isinstance(found, Result)
+    assert (found.exact, found.numerics["packed"], found.attempt) == (True, 1, 1)
+    assert journal.read(tmp_path / "1" / JOURNAL) == found.history
+
+
+def test_a_member_that_cannot_be_built_beside_the_others_is_trained_after_them(
     tmp_path: Path, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Learner, images: Any) -> Any:
-        raise MemoryError
+    build, full = Learner.__init__, [1]
 
-    monkeypatch.setattr(Learner, "features", full)
-    outcomes = train_pack(pack(HEADS[:2], tmp_path), options)
-    assert [type(outcome) for outcome in outcomes] == [OutOfMemory] * 2
+    def once_full(self: Learner, spec: TrialSpec, *given: Any) -> None:
+        if spec == MIXED[1] and full:
+            full.pop()
+            raise MemoryError
+        build(self, spec, *given)
+
+    monkeypatch.setattr(Learner, "__init__", once_full)
+    outcomes = packs._train_on_streams(dict(enumerate(pack(MIXED, tmp_path))), options)
+    assert not full
+    for number, spec in enumerate(MIXED):
+        assert bits(outcomes[number]) == alone(spec, tmp_path / f"alone {number}", options)
+
+
+def test_a_member_that_finds_no_memory_alone_either_ends_so(
+    tmp_path: Path, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Learner.step
+
+    def full(self: Learner, *given: Any) -> Any:
+        if self.spec == MIXED[0]:
+            raise MemoryError
+        return steps(self, *given)
+
+    monkeypatch.setattr(Learner, "step", full)
+    outcomes = packs._train_on_streams(dict(enumerate(pack(MIXED[:2], tmp_path))), options)
+    assert isinstance(outcomes[0], OutOfMemory)
+    assert isinstance(outcomes[1], Result)
