@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -35,6 +34,8 @@ from trainer.errors import DataError, FreezeViolation, Stopped
 from trainer.evaluate import evaluate
 from trainer.journal import Record
 from trainer.learner import Learner
+from trainer.options import DEFAULT
+from trainer.options import Options as Options
 from trainer.results import (
     ARTIFACTS,
     FINAL_TENSORS,
@@ -51,40 +52,13 @@ from trainer.spec import TrialSpec, classes_of
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to train; nothing here changes what a trial is."""
-
-    data: Path = Path("data")
-    device: str = "auto"
-    threads: int = 1
-    decoders: int = 2
-    """Processes that decode images, where the data is a folder of them."""
-    kernels: fused.Kernels = "auto"
-    """`fused` needs a C++ compiler on the CPU, and Triton on a GPU; `auto` takes it on the CPU,
-    where it can. Recorded in `numerics`."""
-    graphs: bool = False
-    """On a GPU, replay each step as one CUDA graph, if it proves to repeat the step. Off until it
-    has been run on a GPU: so far only its logic is tested, on the CPU."""
-    pretrained: Path | None = None
-    """The file of weights that a spec with `weights: pretrained` names by its sha256."""
-    initial_weights: Path | None = None
-    """A folder for copies of initial weights, each once for all trials that begin with them and
-    link to it. None: each trial's folder holds its own."""
-    poll: Callable[[], bool] = lambda: False
-    """Asked before each step. True: write a checkpoint there and raise Stopped."""
-    probes: tuple[probes.Probe, ...] = probes.ALL
-    """What to measure inside the network after training; empty: nothing."""
-    on_record: Callable[[Record], None] = lambda record: None  # noqa: ARG005
-
-
 def train(
     spec: TrialSpec,
     folder: Path,
     *,
     attempt: int = 1,
     resume: Resume | None = None,
-    options: Options = Options(),
+    options: Options = DEFAULT,
 ) -> Result:
     """Train `spec` to its last epoch, or go on from `resume`; writes only into `folder` (and a copy
     of the initial weights into `options.initial_weights`).

@@ -1,0 +1,40 @@
+"""How to train: where, with what, and whom to tell. Nothing here changes what a trial is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer import fused, probes
+from trainer.journal import Record
+
+
+@dataclass(frozen=True)
+class Options:
+    """The defaults suit a trial on its own; a worker gives each of its trials its own `poll`."""
+
+    data: Path = Path("data")
+    device: str = "auto"
+    threads: int = 1
+    decoders: int = 2
+    """Processes that decode images, where the data is a folder of them."""
+    kernels: fused.Kernels = "auto"
+    """`fused` needs a C++ compiler on the CPU, and Triton on a GPU; `auto` takes it on the CPU,
+    where it can. Recorded in `numerics`."""
+    graphs: bool = False
+    """On a GPU, replay each step as one CUDA graph, if it proves to repeat the step. Off until it
+    has been run on a GPU: so far only its logic is tested, on the CPU."""
+    pretrained: Path | None = None
+    """The file of weights that a spec with `weights: pretrained` names by its sha256."""
+    initial_weights: Path | None = None
+    """A folder for copies of initial weights, each once for all trials that begin with them and
+    link to it. None: each trial's folder holds its own."""
+    poll: Callable[[], bool] = lambda: False
+    """Asked before each step. True: write a checkpoint there and raise Stopped."""
+    probes: tuple[probes.Probe, ...] = probes.ALL
+    """What to measure inside the network after training; empty: nothing."""
+    on_record: Callable[[Record], None] = lambda record: None  # noqa: ARG005
+
+
+DEFAULT = Options()
