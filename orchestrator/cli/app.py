@@ -31,7 +31,7 @@ VERBS = {
     "status": ("watching", "Show all sweeps, or the trials of one."),
     "show": ("watching", "Show everything about a trial, and why it will or will not run."),
     "logs": ("watching", "Show a trial's log, the failing attempt's traceback first."),
-    "stop": ("changing", "Stop a launch: let its trials finish, or end them after their step."),
+    "stop": ("changing", "Stop a launch: after its running trials, or after their step."),
     "discard": ("changing", "Set a trial's results aside, so that it runs again."),
     "sync": ("mirroring", "Send the tracker what it lacks."),
     "audit": ("mirroring", "Prove that the tracker has each trial once, and each point."),
@@ -83,9 +83,10 @@ def _group() -> Any:
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,
     )
 
-    @app.callback(epilog="Begin with:\n\n  bnsweep launch sweeps/quickstart.yaml")
+    @app.callback(epilog="\b\nBegin with:\n  bnsweep launch sweeps/quickstart.yaml")
     def bnsweep(
         version: Annotated[
             bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")

@@ -13,7 +13,7 @@ from orchestrator.cli.options import examples
 from orchestrator.driver import request_stop
 from orchestrator.store import Store
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command(

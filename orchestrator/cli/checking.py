@@ -15,7 +15,7 @@ from orchestrator.cli import completion, options, screen
 from orchestrator.cli.options import examples
 from orchestrator.library import Sweep, connect
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 OptionalSweepFile = Annotated[
     Path | None,

@@ -22,7 +22,7 @@ from orchestrator.rounds import Order
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 ASK_HOURS = 1.0
 """A longer plan is confirmed by the person at the terminal."""

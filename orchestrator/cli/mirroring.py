@@ -23,7 +23,7 @@ from orchestrator.mirroring.forwarder import sync as send
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command("sync", epilog=examples("bnsweep sync quickstart", "bnsweep sync"))

@@ -68,4 +68,4 @@ Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 
 def examples(*lines: str) -> str:
     """The end of a verb's help: commands to type."""
-    return "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])

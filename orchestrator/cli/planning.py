@@ -20,7 +20,7 @@ from orchestrator.live import clock
 from orchestrator.plan import Group, Plan, Totals
 from orchestrator.store import Store
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 SWEEP_NAME = re.compile(NAME_PATTERN)
 

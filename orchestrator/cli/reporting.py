@@ -21,7 +21,7 @@ from orchestrator.reporting.replicates import ACCURACY
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 Out = Annotated[
     Path | None, typer.Option("-o", "--out", metavar="DIR", help="Where to write the report.")

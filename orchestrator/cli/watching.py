@@ -22,7 +22,7 @@ from orchestrator.store import Store
 from trainer import results
 from trainer.spec import TrialSpec
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None)
 
 Watch = Annotated[bool, typer.Option("-w", "--watch", help="Look again every two seconds.")]
 Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on as the log grows.")]
