@@ -22,7 +22,7 @@ def test_the_help_of_each_verb_ends_with_two_real_examples(bnsweep, verb):
     said = bnsweep(verb, "--help")
     assert said.code == 0
     assert "Examples:" in said.out
-    examples = [line for line in said.out.splitlines() if line.startswith(f" bnsweep {verb}")]
+    examples = [line for line in said.out.splitlines() if line.startswith(f"    bnsweep {verb}")]
     assert len(examples) >= 2
 
 
