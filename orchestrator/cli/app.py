@@ -80,7 +80,6 @@ def _group() -> Any:
     app = typer.Typer(
         cls=VerbGroup,
         name="bnsweep",
-        no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
@@ -110,8 +109,8 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code; every error becomes lines on stderr."""
     # Where a person puts --debug does not matter: it means the same for every verb.
-    rest = [a for a in arguments if a != "--debug"]
-    _debug(len(rest) < len(arguments))
+    rest = [a for a in arguments if a != "--debug"] or ["--help"]
+    _debug("--debug" in arguments)
     try:
         code = _group().main(rest, prog_name="bnsweep", standalone_mode=False, obj=rest)
         sys.stdout.flush()
@@ -145,10 +144,7 @@ def run(arguments: Sequence[str]) -> int:
 def _usage(error: TyperException) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "bnsweep"
-    message = error.format_message()
-    if not message:  # no arguments at all: the help was printed
-        return 0
-    return _say(error, f"{command}: {message}", f"see: {command} --help", code=2)
+    return _say(error, f"{command}: {error.format_message()}", f"see: {command} --help", code=2)
 
 
 def _say(error: BaseException | None, *lines: str, code: int) -> int:
