@@ -141,5 +141,7 @@ def _job(run: Run, pack: Sequence[TrialSpec], beside: int) -> Job:
         launch=run.launch.number,
         trials=tuple(spec.identity_fields() for spec in pack),
         threads=run.resources.cpus,
+        kernels=run.resources.kernels,
+        graphs=run.resources.graphs,
         beside=beside,
     )

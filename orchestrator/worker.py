@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator import claims, failures, liveness
 from orchestrator.claims import Claim
@@ -40,6 +40,8 @@ class Job:
     trials: tuple[dict[str, Any], ...]
     """The fields of each trial's spec that differ from the defaults: one pack."""
     threads: int = 1
+    kernels: Literal["auto", "stock", "fused"] = "auto"
+    graphs: bool = False
     beside: int = 0
     """How many other packs may share the device: an out-of-memory alone is final."""
 
@@ -142,6 +144,8 @@ def _train(store: Store, job: Job, claimed: list[tuple[TrialSpec, Claim]]) -> No
     options = Options(
         data=Path(job.data),
         threads=job.threads,
+        kernels=job.kernels,
+        graphs=job.graphs,
         pretrained=pretrained,
         initial_weights=store.initial_weights_folder,
     )

@@ -1,4 +1,4 @@
-"""The `resources` of a sweep file: what one trial asks of a machine."""
+"""The `resources` of a sweep file: what one trial asks of a machine, and how it uses it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Literal
 from orchestrator.language.fields import nearest
 from orchestrator.language.yaml_text import Node, Problems
 
-KEYS = ("cpus", "gpus", "pack")
+KEYS = ("cpus", "gpus", "pack", "kernels", "graphs")
+KERNELS: tuple[Literal["auto", "stock", "fused"], ...] = ("auto", "stock", "fused")
 MAX_CPUS = 1024
 MAX_PACK = 1024
 MAX_SHARES = 1000
@@ -17,13 +18,18 @@ MAX_SHARES = 1000
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial asks of a machine."""
+    """What one trial asks of a machine. Nothing here is part of its identity; what changes bits is
+    recorded in its result's `numerics`."""
 
     cpus: int = 1
     gpus: Literal["auto"] | float = "auto"
     """auto: a share of a GPU where there is one, else none; 0, 1 or 1/k."""
     pack: Literal["auto", "off"] | int = "auto"
     """How many trials one worker may train together."""
+    kernels: Literal["auto", "stock", "fused"] = "auto"
+    """torch's operators, or our kernel for BatchNorm, residual and ReLU."""
+    graphs: bool = False
+    """On a GPU: each step as one CUDA graph."""
 
 
 def read_resources(node: Node | None, problems: Problems) -> Resources:
@@ -40,7 +46,9 @@ def read_resources(node: Node | None, problems: Problems) -> Resources:
             problems.add(value.where, f"resources.{key}", message)
     cpus = read_whole(node.value.get("cpus"), "resources.cpus", problems, 1, 1, MAX_CPUS)
     gpus = _read_gpus(node.value.get("gpus"), problems)
-    return Resources(cpus, gpus, _read_pack(node.value.get("pack"), problems))
+    pack = _read_pack(node.value.get("pack"), problems)
+    kernels = _read_kernels(node.value.get("kernels"), problems)
+    return Resources(cpus, gpus, pack, kernels, _read_graphs(node.value.get("graphs"), problems))
 
 
 def read_whole(
@@ -101,3 +109,23 @@ def _read_pack(node: Node | None, problems: Problems) -> Literal["auto", "off"] 
     message = f"found {node.shown()}; allowed: auto, off, or a whole number of trials"
     problems.add(node.where, "resources.pack", message)
     return "auto"
+
+
+def _read_kernels(node: Node | None, problems: Problems) -> Literal["auto", "stock", "fused"]:
+    for name in KERNELS:
+        if node is None or node.value == name:
+            return name
+    assert node is not None
+    message = f"found {node.shown()}; allowed: {', '.join(KERNELS)}"
+    problems.add(node.where, "resources.kernels", message)
+    return "auto"
+
+
+def _read_graphs(node: Node | None, problems: Problems) -> bool:
+    if node is None or node.raw.lower() in ("off", "false", "no"):
+        return False
+    if node.raw.lower() in ("on", "true", "yes"):
+        return True
+    message = f"found {node.shown()}; allowed: on, off"
+    problems.add(node.where, "resources.graphs", message)
+    return False

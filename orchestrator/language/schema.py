@@ -67,6 +67,8 @@ def _resources() -> dict[str, Any]:
         "cpus": _whole(1, resources.MAX_CPUS),
         "gpus": {"anyOf": [*gpus, share]},
         "pack": {"anyOf": pack},
+        "kernels": {"enum": list(resources.KERNELS)},
+        "graphs": {"enum": ["on", "off", True, False]},
     }
     return _fields(entries, least=0)
 

@@ -13,7 +13,7 @@ from orchestrator.driver import InlineLauncher, launch, new_launch, request_stop
 from orchestrator.language.resources import Resources
 from orchestrator.rounds import Order
 from orchestrator.store import Store
-from trainer import errors, results
+from trainer import errors, kernel, results
 from trainer.results import Failure
 from trainer.spec import TrialSpec
 
@@ -276,6 +276,15 @@ def test_trials_that_share_a_frozen_network_run_as_one_pack_with_results_of_thei
     for spec in specs:
         other = Store(alone.store).result(spec.trial_id)
         assert other.digests["final"] == packed[spec.trial_id].digests["final"]
+
+
+@pytest.mark.parametrize("kernels", ["stock", "fused"])
+def test_the_kernels_that_resources_ask_for_compute_the_trial(kernels, here):
+    if kernels == "fused" and (problem := kernel.problem()):
+        pytest.skip(problem)
+    asked = new_launch("tiny", SPECS[:1], resources=Resources(kernels=kernels))
+    assert launch(asked, here, Counting()).exit_code == 0
+    assert Store(here.store).result(SPECS[0].trial_id).numerics["kernels"] == kernels
 
 
 def test_a_member_that_diverges_fails_alone_and_the_pack_goes_on(here):

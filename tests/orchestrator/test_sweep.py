@@ -174,6 +174,8 @@ def test_words_that_yaml_would_turn_into_something_else_are_read_as_meant():
         ("{gpus: 1/3}", Resources(1, 1 / 3)),
         ("{gpus: 0.3333}", Resources(1, 1 / 3)),
         ("{gpus: auto, pack: auto}", Resources()),
+        ("{kernels: stock, graphs: on}", Resources(kernels="stock", graphs=True)),
+        ("{kernels: auto, graphs: off}", Resources()),
     ],
 )
 def test_resources_are_read(text, resources):
