@@ -111,7 +111,7 @@ def _torch() -> Check:
         return Check("torch", False, f"cannot be loaded: {_last_line(done.stderr)}", 2)
     found = json.loads(done.stdout.splitlines()[-1])
     device = ", ".join(found["gpus"]) or "no GPU that torch can use: trials run on the CPU"
-    if found["kernel"]:
+    if found["kernel"] and not found["gpus"]:  # on a GPU trials take torch's operators
         return Check("torch", False, f"{device}; slower without its kernel: {found['kernel']}")
     return Check("torch", True, device)
 
@@ -163,7 +163,7 @@ def _store(where: Settings) -> Check:
 
 def _disk(where: Settings, specs: Sequence[TrialSpec]) -> Check:
     free = shutil.disk_usage(_existing(where.store)).free
-    need = sum(costs.checkpoint_bytes(spec) for spec in specs)
+    need = sum(map(costs.checkpoint_bytes, specs)) + costs.initial_weights_bytes(specs)
     detail = f"{free / 1e9:.1f} GB free for the store, {need / 1e9:.2f} GB wanted"
     if free < need + LITTLE_DISK_BYTES:
         return Check("disk", False, f"{detail}; try bnsweep gc, or another --store", 3)
