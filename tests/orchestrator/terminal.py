@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -34,7 +35,7 @@ class Terminal:
             stderr=slave,
             env={**environment, "TERM": "xterm"},
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_as_a_shell_does,
         )
         os.close(slave)
         self._shown = ""
@@ -56,7 +57,10 @@ class Terminal:
         """All that was shown, and the exit code."""
         deadline = time.monotonic() + timeout_s
         while self._read(1.0):
-            assert time.monotonic() < deadline, f"does not end:\n{self.shown}"
+            if time.monotonic() > deadline:
+                self._process.kill()
+                self._process.wait()
+                raise AssertionError(f"does not end:\n{self.shown}")
         code = self._process.wait(timeout=60)
         os.close(self._master)
         return self.shown, code
@@ -76,3 +80,10 @@ class Terminal:
             return False
         self._shown += more.decode(errors="replace")
         return bool(more)
+
+
+def _as_a_shell_does() -> None:
+    """In the new process: the terminal controls it, and Ctrl-C is not ignored, as it is in what
+    a script starts in the background (such as a test run there)."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
