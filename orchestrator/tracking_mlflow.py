@@ -250,6 +250,8 @@ class MlflowTracker:
             return UnreachableError(self._refusal(text))
         if code in _REJECTED:
             return Refused(f"MLflow at {self.address} rejects: {text}")
+        if reason := _refused_connection(error):
+            return UnreachableError(f"MLflow at {self.address}: cannot be reached ({reason})")
         return UnreachableError(f"MLflow at {self.address}: {text}")
 
     def _refusal(self, text: str) -> str:
@@ -278,3 +280,13 @@ def _line(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     text = re.sub(r"//[^/@\s]+@", "//", text)
     return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def _refused_connection(error: BaseException) -> str:
+    """The system's words where no connection came about; empty for any other error."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror.lower()
+        found = found.__cause__ or found.__context__
+    return ""

@@ -151,5 +151,5 @@ def length(totals: Totals) -> str:
         return "nothing is left to do"
     if totals.hours is None:
         unknown = totals.trials_of_unknown_length
-        return f"of unknown length: {unknown} trials are like none trained in this store"
+        return f"time unknown: this store has trained nothing like {unknown} of the trials"
     return f"{clock(totals.hours * 3600)} of training, from times seen in this store"

@@ -153,6 +153,8 @@ def show(
         screen.show_json(found)
         return
     for title, content in found.items():
+        if title == "peak_memory_bytes":
+            title, content = "peak memory", f"{screen.size(content)}B"
         screen.show(screen.entry(title, _plain(content)))
 
 
@@ -163,6 +165,8 @@ def _plain(value: Any) -> str:
         hidden = len(value) - len(shown)
         parts = [f"{k} {_plain(v)}" for k, v in shown.items()]
         return ", ".join([*parts, f"and {hidden} probes (--json)"] if hidden else parts) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, (list, tuple)):

@@ -69,7 +69,7 @@ def _result(store: Store, trial_id: str) -> dict[str, Any]:
     return {
         "metrics": result.metrics,
         "seconds": result.seconds,
-        "peak memory": result.peak_memory_bytes,
+        "peak_memory_bytes": result.peak_memory_bytes,
         "exact": result.exact,
         "numerics": result.numerics,
         "digests": result.digests,

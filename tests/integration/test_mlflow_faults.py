@@ -218,3 +218,11 @@ def test_an_address_that_is_neither_server_nor_database_is_a_mistake(tmp_path):
 
     with pytest.raises(UserError, match="MLFLOW_TRACKING_URI"):
         tracking_mlflow.connect(Settings(tmp_path, tmp_path, "file:///somewhere", False))
+
+
+def test_a_server_that_is_not_there_is_said_in_the_systems_words(tmp_path):
+    tracker = tracking_mlflow.MlflowTracker("http://127.0.0.1:9", tmp_path)
+    with pytest.raises(UnreachableError) as caught:
+        tracker.open("depth")
+    expected = "MLflow at http://127.0.0.1:9: cannot be reached (connection refused)"
+    assert caught.value.lines == (expected,)
