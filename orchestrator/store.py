@@ -149,7 +149,7 @@ class Store:
         except OSError as error:
             raise UnreachableError(
                 f"store {self.root}: cannot be written ({error.strerror}); "
-                "make room or mount it again, then: bnsweep resume SWEEP"
+                "make room or mount it again, then launch or resume"
             ) from error
 
     def check_version(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,8 +45,16 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> SweepSpec:
         raise SweepError(f"{path}: not text in UTF-8 (byte {error.start})") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise SweepError(f"{path}: cannot be read: {reason}") from error
+        raise SweepError(f"{path}: cannot be read: {reason}{_near(Path(path))}") from error
     return parse(text, str(path), overrides, Path(path).parent)
+
+
+def _near(path: Path) -> str:
+    """The file that may be meant: one beside it, or among `sweeps/`, of a name much like it."""
+    folders = {path.parent, Path("sweeps")}
+    files = {f.stem: f for folder in folders for f in sorted(folder.glob("*.yaml"))}
+    close = difflib.get_close_matches(path.stem, files, n=1)
+    return f"; did you mean {files[close[0]]}?" if close else ""
 
 
 def parse(

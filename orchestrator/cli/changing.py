@@ -36,9 +36,13 @@ def stop(
     opened = Store(settings.load(store).store)
     launch = names.launch_of(opened, name)
     wanted = [names.trial_id(opened, typed) for typed in trials]
-    request_stop(opened, name, launch.number, "now" if now else "graceful", wanted)
     chosen = [spec for spec in launch.specs if not wanted or spec.trial_id in wanted]
-    running = [spec.trial_id for spec in chosen if opened.state(spec).state == "running"]
+    states = {spec.trial_id: opened.state(spec).state for spec in chosen}
+    if not as_json and set(states.values()) == {"finished"}:
+        screen.show(f"{name}: is finished; there is nothing to stop")
+        return
+    request_stop(opened, name, launch.number, "now" if now else "graceful", wanted)
+    running = [trial_id for trial_id, state in states.items() if state == "running"]
     if as_json:
         mode = "now" if now else "graceful"
         screen.show_json({"sweep": name, "launch": launch.number, "mode": mode, "running": running})

@@ -22,14 +22,16 @@ def launch_of(store: Store, name: str) -> Launch:
 
 
 def trial_id(store: Store, typed: str) -> str:
-    """The one trial whose id begins with `typed`, or ends with it as its last part (the hash)."""
+    """The one trial whose id, or the last part of it (the hash), begins with `typed`."""
     known = set(store.trial_ids())
     for name in store.sweeps():  # trials that nothing has begun yet have no folder
         launch = store.newest_launch(name)
         known.update(spec.trial_id for spec in (launch.specs if launch else ()))
     if typed in known:
         return typed
-    found = sorted(t for t in known if t.startswith(typed) or t.endswith(f"-{typed}"))
+    found = sorted(
+        t for t in known if t.startswith(typed) or t.rpartition("-")[2].startswith(typed)
+    )
     if len(found) == 1:
         return found[0]
     if not found:

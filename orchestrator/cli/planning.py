@@ -135,9 +135,17 @@ def summary(made: Plan) -> list[str]:
     lines = [
         f"{made.sweep}: {totals.to_run} of {totals.trials} trials to run",
         length(totals),
-        f"largest trial {screen.size(totals.memory_bytes)}B of memory, "
-        f"{screen.size(totals.disk_bytes)}B added to the store",
     ]
+    if totals.to_run:
+        lines.append(
+            f"largest trial: {screen.size(totals.memory_bytes)}B of tensors (a worker's libraries "
+            f"take about 1 GB more); {screen.size(totals.disk_bytes)}B added to the store"
+        )
+    if running := [row.status for row in made.rows if row.status.state == "running"]:
+        lines.append(
+            f"{len(running)} are being trained already ({running[0].owner}); "
+            f"to watch them: bnsweep status {made.sweep} -w"
+        )
     if made.removed:
         lines.append(
             f"{len(made.removed)} trials of the last launch are no longer in the file: left alone"

@@ -15,6 +15,7 @@ from rich.text import Text
 from orchestrator import settings
 from orchestrator.cli import names, options, screen
 from orchestrator.cli.options import examples
+from orchestrator.errors import UserError
 from orchestrator.live import Board, clock, epochs_text, labels, place, seconds_left, when
 from orchestrator.records import STATES, Launch, TrialStatus
 from orchestrator.reporting import dossier
@@ -55,8 +56,16 @@ def status(
         screen.show_json(_status_json(launch, statuses))
     else:
         screen.show(_trial_table(launch, statuses), "", _counted(launch.sweep, statuses))
-        failed = any(s.state == "failed" for s in statuses)
-        screen.say(f"\nnext: bnsweep {'logs TRIAL' if failed else f'report {name}'}", "dim")
+        screen.say(f"\nnext: bnsweep {_next(name, statuses)}", "dim")
+
+
+def _next(name: str, statuses: Iterable[TrialStatus]) -> str:
+    states = {status.state for status in statuses}
+    if "running" in states:
+        return f"status {name} -w"
+    if "failed" in states:
+        return "logs TRIAL"
+    return f"resume {name}" if states & {"stopped", "pending"} else f"report {name}"
 
 
 def _all_sweeps(store: Store, as_json: bool) -> None:
@@ -71,8 +80,11 @@ def _all_sweeps(store: Store, as_json: bool) -> None:
     elif rows:
         cells = [[x.sweep, when(x.time_ms), screen.counts(n)] for x, n in rows]
         screen.show(screen.table(["sweep", "launched", "trials"], cells))
+    elif store.root.exists() and not store.root.is_dir():
+        raise UserError(f"store {store.root}: is not a folder; give another with --store")
     else:
-        screen.say(f"no sweeps in {store.root}; begin with: bnsweep launch sweeps/quickstart.yaml")
+        where = "no sweeps in" if store.root.exists() else "there is no store yet at"
+        screen.say(f"{where} {store.root}; begin with: bnsweep launch sweeps/quickstart.yaml")
 
 
 def _watch(store: Store, launch: Launch) -> None:
@@ -195,8 +207,9 @@ def logs(
             if number == attempts[-1] and failure.traceback:
                 screen.show(failure.traceback.rstrip())
     with contextlib.suppress(*[KeyboardInterrupt] * follow):
-        for number in attempts:
-            _print_log(opened, trial_id, number, 0)
+        printed = sum(_print_log(opened, trial_id, number, 0) for number in attempts)
+        if attempts and not printed and not follow:
+            screen.say(f"trial {trial_id}: printed nothing; its numbers: bnsweep show {trial_id}")
         if follow:
             _follow(opened, trial_id)
 

@@ -91,6 +91,9 @@ def _accuracy_verdict(row: Published, group: Replicates) -> Verdict:
     return Verdict(row, outcome, ours, away.mean, margin, protocol, group.config_id, group.flag)
 
 
+PAPER_DATA = ("cifar10", "imagenet")
+
+
 def deviations(group: Replicates) -> tuple[str, ...]:
     """In what the training of `group` is not the paper's."""
     spec = group.spec
@@ -100,6 +103,8 @@ def deviations(group: Replicates) -> tuple[str, ...]:
         for name in TrialSpec.model_fields
         if name not in _NOT_PROTOCOL and getattr(spec, name) != getattr(paper, name)
     ]
+    if spec.dataset not in PAPER_DATA:
+        found.insert(0, f"dataset {spec.dataset} (paper: {' or '.join(PAPER_DATA)})")
     if any(not result.exact for result in group.results):
         found.append("resumed under other numerics")
     if len(group.results) > len(set(group.seeds)):
@@ -109,6 +114,6 @@ def deviations(group: Replicates) -> tuple[str, ...]:
 
 def paper_protocol(spec: TrialSpec) -> TrialSpec:
     """The paper's training of `spec`'s network on `spec`'s data (CIFAR-10's where it has none)."""
-    recipe = RECIPES.get(spec.dataset) if spec.dataset in ("cifar10", "imagenet") else None
+    recipe = RECIPES.get(spec.dataset) if spec.dataset in PAPER_DATA else None
     network = {name: getattr(spec, name) for name in ("model", "depth", "width", "dataset")}
     return TrialSpec.model_validate({**(recipe or RECIPES["cifar10"]), **network})

@@ -57,6 +57,11 @@ MISTAKES = [
     (["plan"], "bnsweep plan: Missing argument 'SWEEP'.\nsee: bnsweep plan --help\n"),
     (["plan", "x", "--foo"], "bnsweep plan: No such option: --foo\nsee: bnsweep plan --help\n"),
     (["plan", "nope.yaml"], "nope.yaml: cannot be read: No such file or directory\n"),
+    (
+        ["plan", "sweeps/quickstrat.yaml"],
+        "sweeps/quickstrat.yaml: cannot be read: No such file or directory; "
+        "did you mean sweeps/quickstart.yaml?\n",
+    ),
 ]
 
 

@@ -33,3 +33,9 @@ def test_gc_shows_what_is_not_needed_and_removes_only_on_request(bnsweep, launch
     assert "removed" in bnsweep("gc", "-y").out
     assert not aside.exists()
     assert launched.state(FINISHED).state == "finished"
+
+
+def test_a_finished_sweep_has_nothing_to_stop(bnsweep, launched):
+    said = bnsweep("stop", "depth", "--trial", FINISHED.trial_id)
+    assert said.out == "depth: is finished; there is nothing to stop\n"
+    assert not (launched.sweep_folder("depth") / "stop.json").exists()

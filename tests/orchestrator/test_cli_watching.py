@@ -2,9 +2,11 @@
 
 import json
 
+import pytest
 from made_store import FAILED, FINISHED, PENDING, RUNNING, begun
 
 from orchestrator.cli import watching
+from orchestrator.records import TrialStatus
 from trainer import journal, results
 
 
@@ -131,3 +133,43 @@ def test_a_table_of_thousands_has_the_same_columns_without_colours():
     assert lines[0] == "trial       state        n"
     assert lines[8] == "trial 7     finished     7"
     assert len({len(line) for line in lines}) == 1
+
+
+@pytest.mark.parametrize(
+    ("states", "command"),
+    [
+        (["finished", "running", "failed"], "status depth -w"),
+        (["finished", "failed", "pending"], "logs TRIAL"),
+        (["finished", "stopped"], "resume depth"),
+        (["finished", "pending"], "resume depth"),
+        (["finished"], "report depth"),
+    ],
+)
+def test_status_says_what_to_do_next(states, command):
+    assert watching._next("depth", [TrialStatus("t", state) for state in states]) == command
+
+
+def test_a_log_in_which_nothing_stands_says_where_the_numbers_are(bnsweep, launched):
+    said = bnsweep("logs", FINISHED.trial_id)
+    assert (said.code, said.out) == (0, "")
+    assert f"printed nothing; its numbers: bnsweep show {FINISHED.trial_id}" in said.err
+
+
+def test_a_store_that_is_a_file_is_a_mistake(bnsweep, tmp_path):
+    (tmp_path / "runs").write_text("no folder")
+    said = bnsweep("status")
+    assert said.code == 2
+    assert said.err == f"store {tmp_path / 'runs'}: is not a folder; give another with --store\n"
+
+
+def test_the_beginning_of_a_hash_is_enough(bnsweep, launched):
+    beginning = FINISHED.trial_id.rpartition("-")[2][:5]
+    assert json.loads(bnsweep("show", beginning, "--json").out)["trial_id"] == FINISHED.trial_id
+
+
+def test_trials_under_way_are_told_before_a_second_launch(bnsweep, launched, tmp_path):
+    file = tmp_path / "depth.yaml"
+    file.write_text("name: depth\nbase: {depth: 14, trainable: bn_only, epochs: 3}\nseeds: 4\n")
+    said = bnsweep("plan", file)
+    assert "1 are being trained already" in said.out + said.err
+    assert "to watch them: bnsweep status depth -w" in said.out + said.err

@@ -111,3 +111,10 @@ def test_the_paper_s_own_recipes_have_no_deviations():
         assert deviations(gather([made(spec)])[0]) == ()
     imagenet = TrialSpec(model="imagenet_resnet", depth=50, dataset="imagenet", epochs=90)
     assert "batch_size 128 (paper: 1024)" in deviations(gather([made(imagenet)])[0])
+
+
+def test_other_data_than_the_paper_s_comes_first_among_the_deviations():
+    spec = TrialSpec(dataset="digits", depth=14, epochs=20)
+    found = deviations(gather([made(spec)])[0])
+    assert found[0] == "dataset digits (paper: cifar10 or imagenet)"
+    assert "epochs 20 (paper: 160)" in found
