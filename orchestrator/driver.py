@@ -191,7 +191,7 @@ def _rounds(run: Run, launcher: Launcher) -> None:
         todo = next_round(run)
         if todo.run:
             _pause(run, todo.pause_s)
-            run.store.check_room()
+            run.store.check_room(run.launch.sweep)
             launcher.run(jobs(run, todo))
             after = {s.trial_id: run.store.attempts(s.trial_id) for s in run.specs}
             fruitless = 0 if after != attempts else fruitless + 1

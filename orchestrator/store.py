@@ -139,8 +139,9 @@ class Store:
         except (OSError, ValueError, AttributeError):
             return ""
 
-    def check_room(self) -> None:
-        """Refuse to go on where not even a little can be written: a full disk, a lost mount."""
+    def check_room(self, name: str) -> None:
+        """Refuse to go on with a sweep where not even a little can be written: a full disk, a lost
+        mount."""
         try:
             with tempfile.TemporaryFile(dir=self.root) as file:
                 file.write(bytes(_ROOM_BYTES))
@@ -149,7 +150,7 @@ class Store:
         except OSError as error:
             raise UnreachableError(
                 f"store {self.root}: cannot be written ({error.strerror}); "
-                "make room or mount it again, then launch or resume"
+                f"make room or mount it again, then: bnsweep resume {name}"
             ) from error
 
     def check_version(self) -> None:
