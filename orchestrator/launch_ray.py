@@ -170,14 +170,17 @@ class RayLauncher:
 
     def _fit(self, jobs: Sequence[Job]) -> None:
         resources = {"cpu": self._resources.cpus, "gpu": self._gpus}
-        # Tune copies its search space for every trial, so the jobs themselves stay out of it.
+        # Tune copies its search space for every trial, and stores the functions that name a trial
+        # with each of them: the jobs themselves stay out of both.
         trainable = tune.with_parameters(_run_job, jobs=[asdict(job) for job in jobs])
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
-            param_space={"job": tune.grid_search(list(range(len(jobs))))},
+            param_space={
+                "job": tune.grid_search([f"{n} {_name(job)}" for n, job in enumerate(jobs)])
+            },
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
-                trial_name_creator=lambda trial: _name(jobs[trial.config["job"]]),
+                trial_name_creator=_name_of,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
@@ -234,10 +237,15 @@ def cpu_count() -> int:
 
 def _run_job(config: dict[str, Any], jobs: Sequence[dict[str, Any]]) -> None:
     """The Tune trainable: the job of that number; returns normally whatever the trials do."""
-    fields = jobs[config["job"]]
+    fields = jobs[int(config["job"].partition(" ")[0])]
     job = Job(**{**fields, "trials": tuple(fields["trials"])})
     worker.run_pack(job)
     tune.report({"ended": 1})
+
+
+def _name_of(trial: Any) -> str:
+    name: str = trial.config["job"].partition(" ")[2]
+    return name
 
 
 def _name(job: Job) -> str:
