@@ -30,7 +30,7 @@ from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator import launch_ray_nodes as nodes
-from orchestrator import presence, worker
+from orchestrator import presence, settings, worker
 from orchestrator.errors import UnreachableError, UserError
 from orchestrator.language.resources import Resources
 from orchestrator.worker import Job
@@ -122,7 +122,7 @@ class RayLauncher:
         if self._local:
             ray.init(
                 address="local",
-                num_cpus=cpu_count(),
+                num_cpus=settings.cpu_count(),
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
                 _temp_dir=os.environ.get("BNSWEEP_RAY_TEMP") or None,
@@ -228,11 +228,6 @@ def _gpu_bytes() -> int:
         return min(int(line) for line in found.stdout.split()) * 1024 * 1024
     except (OSError, ValueError, subprocess.SubprocessError):
         return 0  # unknown: a whole GPU for each trial
-
-
-def cpu_count() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _run_job(config: dict[str, Any], jobs: Sequence[dict[str, Any]]) -> None:

@@ -31,3 +31,8 @@ def load(store: Path | None = None, data: Path | None = None) -> Settings:
     return Settings(
         store, data, uri or f"sqlite:///{store / 'mlflow.db'}", embedded_tracker=not uri
     )
+
+
+def cpu_count() -> int:
+    """CPUs that this process may use, which in a container are fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

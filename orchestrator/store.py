@@ -128,8 +128,8 @@ class Store:
 
     def _make_marker(self) -> None:
         """Write store.json once: two processes must agree on the store's identity."""
-        marker = json.dumps({"version": VERSION, "id": uuid.uuid4().hex})
-        results.write_once(self.root / "store.json", marker.encode() + b"\n")
+        marker = results.as_json({"version": VERSION, "id": uuid.uuid4().hex})
+        results.write_once(self.root / "store.json", marker)
 
     @property
     def identity(self) -> str:
@@ -216,8 +216,7 @@ class Store:
         number = max(self.launch_numbers(launch.sweep), default=0) + 1
         while True:
             numbered = launch.model_copy(update={"number": number})
-            content = numbered.model_dump_json().encode() + b"\n"
-            if results.write_once(folder / f"{number}.json", content):
+            if results.write_once(folder / f"{number}.json", results.as_json(numbered)):
                 return numbered
             number += 1
 

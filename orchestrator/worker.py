@@ -13,10 +13,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import claims, failures, liveness
 from orchestrator.claims import Claim
+from orchestrator.language.resources import Kernels
 from orchestrator.liveness import Heartbeat, ResumedFrom
 from orchestrator.store import Store
 from trainer import journal, results
@@ -40,7 +41,7 @@ class Job:
     trials: tuple[dict[str, Any], ...]
     """The fields of each trial's spec that differ from the defaults: one pack."""
     threads: int = 1
-    kernels: Literal["auto", "stock", "fused"] = "auto"
+    kernels: Kernels = "auto"
     graphs: bool = False
     beside: int = 0
     """How many other packs may share the device: an out-of-memory alone is final."""

@@ -147,9 +147,14 @@ def sync_folder(folder: Path) -> None:
 
 def write_json(path: Path, content: BaseModel | dict[str, Any]) -> None:
     """Write `content` as JSON, atomically."""
+    write_atomically(path, as_json(content))
+
+
+def as_json(content: BaseModel | dict[str, Any]) -> bytes:
+    """A JSON file's content; its last line ends, so that a file cut short shows."""
     text = (
         content.model_dump_json()
         if isinstance(content, BaseModel)
         else json.dumps(content, indent=1)
     )
-    write_atomically(path, text.encode() + b"\n")
+    return text.encode() + b"\n"

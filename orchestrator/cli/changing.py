@@ -38,14 +38,16 @@ def stop(
     wanted = [names.trial_id(opened, typed) for typed in trials]
     chosen = [spec for spec in launch.specs if not wanted or spec.trial_id in wanted]
     states = {spec.trial_id: opened.state(spec).state for spec in chosen}
-    if not as_json and set(states.values()) == {"finished"}:
-        screen.show(f"{name}: is finished; there is nothing to stop")
-        return
-    request_stop(opened, name, launch.number, "now" if now else "graceful", wanted)
+    finished = set(states.values()) == {"finished"}
+    if not finished:
+        request_stop(opened, name, launch.number, "now" if now else "graceful", wanted)
     running = [trial_id for trial_id, state in states.items() if state == "running"]
     if as_json:
         mode = "now" if now else "graceful"
         screen.show_json({"sweep": name, "launch": launch.number, "mode": mode, "running": running})
+        return
+    if finished:
+        screen.show(f"{name}: is finished; there is nothing to stop")
         return
     how = "end after their step" if now else "finish first (--now: end after their step)"
     screen.show(f"{name}: nothing new begins; {len(running)} running trials {how}")

@@ -206,7 +206,7 @@ def logs(
             screen.show(Text(f"{where}, {failure.failure}: {failure.cause}", "red"))
             if number == attempts[-1] and failure.traceback:
                 screen.show(failure.traceback.rstrip())
-    with contextlib.suppress(*[KeyboardInterrupt] * follow):
+    with contextlib.suppress(KeyboardInterrupt):
         printed = sum(_print_log(opened, trial_id, number, 0) for number in attempts)
         if attempts and not printed and not follow:
             screen.say(f"trial {trial_id}: printed nothing; its numbers: bnsweep show {trial_id}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from orchestrator.language.fields import nearest
 from orchestrator.language.yaml_text import Node, Problems
 
 KEYS = ("cpus", "gpus", "pack", "kernels", "graphs")
-KERNELS: tuple[Literal["auto", "stock", "fused"], ...] = ("auto", "stock", "fused")
+Kernels = Literal["auto", "stock", "fused"]
+KERNELS: tuple[Kernels, ...] = get_args(Kernels)
 MAX_CPUS = 1024
 MAX_PACK = 1024
 MAX_SHARES = 1000
@@ -26,7 +27,7 @@ class Resources:
     """auto: a share of a GPU where there is one, else none; 0, 1 or 1/k."""
     pack: Literal["auto", "off"] | int = "auto"
     """How many trials one worker may train together."""
-    kernels: Literal["auto", "stock", "fused"] = "auto"
+    kernels: Kernels = "auto"
     """torch's operators, or our kernel for BatchNorm, residual and ReLU."""
     graphs: bool = False
     """On a GPU: each step as one CUDA graph."""
@@ -111,7 +112,7 @@ def _read_pack(node: Node | None, problems: Problems) -> Literal["auto", "off"] 
     return "auto"
 
 
-def _read_kernels(node: Node | None, problems: Problems) -> Literal["auto", "stock", "fused"]:
+def _read_kernels(node: Node | None, problems: Problems) -> Kernels:
     for name in KERNELS:
         if node is None or node.value == name:
             return name

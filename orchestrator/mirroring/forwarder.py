@@ -10,13 +10,13 @@ and stays in the store; `sync` sends it later.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from orchestrator import settings
 from orchestrator.errors import UnreachableError
 from orchestrator.mirroring import cursor
 from orchestrator.mirroring.lease import Lease
@@ -29,7 +29,7 @@ from trainer.spec import TrialSpec
 INTERVAL_S = 5.0
 LONGEST_PAUSE_S = 60.0
 CPU_SHARE = 0.05
-"""At most this share of the machine's cores, by pausing longer after a pass that took longer."""
+"""At most this share of the CPUs that the process may use, by longer pauses after longer passes."""
 FAILURES_IN_A_ROW = 3
 """So many trials refused one after another: the tracker is broken, not the trials."""
 CHECK_S = 10.0
@@ -138,7 +138,7 @@ class Forwarder:
     def _pause_s(self, spent_s: float) -> float:
         if self._failures:
             return min(LONGEST_PAUSE_S, self._interval_s * 2.0 ** min(self._failures, 8))
-        return max(self._interval_s, spent_s / (CPU_SHARE * (os.cpu_count() or 1)))
+        return max(self._interval_s, spent_s / (CPU_SHARE * settings.cpu_count()))
 
     # -- a pass ----------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from orchestrator.reporting.slices import (
     caption,
     slices,
 )
+from orchestrator.reporting.statistics import Estimate
 from trainer.spec import TrialSpec
 
 
@@ -102,17 +103,7 @@ def _lines(
     for width in sorted({member.spec.width for member in members}):
         line = sorted((m for m in members if m.spec.width == width), key=lambda m: x(m.spec))
         values = [(x(m.spec), found) for m in line if (found := m.estimate())]
-        panel.errorbar(
-            [place for place, _ in values],
-            [found.mean for _, found in values],
-            yerr=[found.half_width or 0.0 for _, found in values],
-            color=style.colour,
-            marker=style.marker,
-            linestyle=style.line,
-            capsize=2.5,
-            elinewidth=1,
-            label=label,
-        )
+        _means(panel, values, style, label)
         for member in line:
             drawing.seeds(panel, x(member.spec), member.values(), style.colour)
         theirs = [(x(m.spec), value) for m in line if (value := best(rows, m.spec)) is not None]
@@ -131,6 +122,23 @@ def _lines(
         if label == "bn_only":
             _unidentified(panel, [(x(m.spec), alt_init(rows, m.spec)) for m in line])
     return paper
+
+
+def _means(
+    panel: Axes, values: Sequence[tuple[float, Estimate]], style: drawing.Look, label: str
+) -> None:
+    """A line through the means, with their intervals."""
+    panel.errorbar(
+        [place for place, _ in values],
+        [found.mean for _, found in values],
+        yerr=[found.half_width or 0.0 for _, found in values],
+        color=style.colour,
+        marker=style.marker,
+        linestyle=style.line,
+        capsize=2.5,
+        elinewidth=1,
+        label=label,
+    )
 
 
 def _unidentified(panel: Axes, points: Sequence[tuple[float, float | None]]) -> None:
@@ -165,16 +173,7 @@ def _k_panel(panel: Axes, members: Sequence[Replicates]) -> None:
     line = sorted((m for m in members if m.spec.k), key=lambda m: m.spec.k)
     values = [(float(m.spec.k), found) for m in line if (found := m.estimate())]
     style = drawing.look("random_2")
-    panel.errorbar(
-        [k for k, _ in values],
-        [found.mean for _, found in values],
-        yerr=[found.half_width or 0.0 for _, found in values],
-        color=style.colour,
-        marker=style.marker,
-        linestyle=style.line,
-        capsize=2.5,
-        label="random_k",
-    )
+    _means(panel, values, style, "random_k")
     for member in line:
         drawing.seeds(panel, member.spec.k, member.values(), style.colour)
     for member in members:

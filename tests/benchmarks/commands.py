@@ -18,11 +18,13 @@ from measuring import Case, interleave
 from orchestrator.records import Launch
 from orchestrator.store import Store
 from trainer import results
-from trainer.journal import Record
-from trainer.results import Counts, Result
 from trainer.spec import TrialSpec
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tests" / "orchestrator"))
+
+from made_results import made  # noqa: E402  # as the tests make them
+
 GOALS_S = {"--help": 0.3, "plan": 3.0, "status": 2.0, "launch with nothing to do": 2.0}
 SWEEP = """
 name: many
@@ -100,37 +102,5 @@ def _finish(store: Store, spec: TrialSpec) -> None:
         return
     attempt.mkdir(parents=True)
     (folder / results.SPEC).write_text(spec.model_dump_json() + "\n")
-    (attempt / results.RESULT).write_text(_result(spec).model_dump_json() + "\n")
+    (attempt / results.RESULT).write_text(made(spec).model_dump_json() + "\n")
     os.link(attempt / results.RESULT, folder / results.RESULT)
-
-
-def _result(spec: TrialSpec) -> Result:
-    names = ("train/loss", "train/accuracy", "test/loss", "test/accuracy", "lr")
-    history = [
-        Record(
-            seq=epoch,
-            time_ms=1000 * epoch,
-            step=391 * epoch,
-            epoch=epoch,
-            attempt=1,
-            metrics=dict.fromkeys(names, epoch / 7),
-        )
-        for epoch in range(spec.epochs + 1)
-    ]
-    return Result(
-        trial_id=spec.trial_id,
-        config_id=spec.config_id,
-        metrics=history[-1].metrics,
-        attempt=1,
-        epochs=spec.epochs,
-        seconds=100.0,
-        started_ms=0,
-        finished_ms=1000,
-        peak_memory_bytes=0,
-        exact=True,
-        counts=Counts(total=175_258, trainable=1_120, bn=1_120, output=650, shortcut=2_560),
-        numerics={"device": "cpu"},
-        digests=dict.fromkeys(("initial", "final", "data", "code"), ""),
-        spec=spec,
-        history=history,
-    )
