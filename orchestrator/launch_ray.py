@@ -27,6 +27,7 @@ ray_environment.prepare()  # Ray reads some of it when it is imported
 # ruff: noqa: E402
 import ray
 from ray import tune
+from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator import launch_ray_nodes as nodes
@@ -171,14 +172,15 @@ class RayLauncher:
     def _fit(self, jobs: Sequence[Job]) -> None:
         resources = {"cpu": self._resources.cpus, "gpu": self._gpus}
         # Tune copies its search space for every trial, and stores the functions that name a trial
-        # with each of them: the jobs themselves stay out of both.
+        # with each of them: the jobs themselves stay out of both, and their list is no grid.
         trainable = tune.with_parameters(_run_job, jobs=[asdict(job) for job in jobs])
+        points = [{"job": f"{n} {_name(job)}"} for n, job in enumerate(jobs)]
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
-            param_space={
-                "job": tune.grid_search([f"{n} {_name(job)}" for n, job in enumerate(jobs)])
-            },
+            param_space={"job": None},  # each point says which
             tune_config=tune.TuneConfig(
+                search_alg=BasicVariantGenerator(points_to_evaluate=points),
+                num_samples=len(points),
                 reuse_actors=True,
                 trial_name_creator=_name_of,
                 trial_dirname_creator=lambda trial: trial.trial_id,
