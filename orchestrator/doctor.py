@@ -59,18 +59,19 @@ class Check:
 def examine(
     where: Settings, specs: Sequence[TrialSpec], connect: Callable[[], Tracker]
 ) -> Iterator[Check]:
-    """All checks, each as soon as it is done. `specs`: the trials that a launch would run."""
+    """All checks, each as soon as it is done, those that take a while last. `specs`: the trials
+    that a launch would run."""
     yield _python()
     yield _names()
+    yield _store(where)
+    yield _disk(where, specs)
+    yield _data(where, specs)
     yield _torch()
+    yield _tracker(where, connect)
     if os.environ.get("RAY_ADDRESS"):
         yield from _nodes(where, specs)
     else:
         yield _ray()
-    yield _store(where)
-    yield _disk(where, specs)
-    yield _data(where, specs)
-    yield _tracker(where, connect)
 
 
 def exit_code(checks: Iterable[Check]) -> int:

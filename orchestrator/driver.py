@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from orchestrator.costing import costs
 from orchestrator.errors import UnreachableError
 from orchestrator.language.resources import Resources
 from orchestrator.mirroring.forwarder import Backlog, Forwarder
@@ -191,7 +192,8 @@ def _rounds(run: Run, launcher: Launcher) -> None:
         todo = next_round(run)
         if todo.run:
             _pause(run, todo.pause_s)
-            run.store.check_room(run.launch.sweep)
+            smallest = min(map(costs.trial_bytes, todo.run))
+            run.store.check_room(run.launch.sweep, smallest)
             launcher.run(jobs(run, todo))
             after = {s.trial_id: run.store.attempts(s.trial_id) for s in run.specs}
             fruitless = 0 if after != attempts else fruitless + 1

@@ -139,10 +139,18 @@ class Store:
         except (OSError, ValueError, AttributeError):
             return ""
 
-    def check_room(self, name: str) -> None:
-        """Refuse to go on with a sweep where not even a little can be written: a full disk, a lost
-        mount."""
+    def free_bytes(self) -> int | None:
+        """What can still be written here; None where the file system does not say."""
+        found = os.statvfs(self.root)
+        return found.f_bavail * found.f_frsize if found.f_blocks else None
+
+    def check_room(self, name: str, wanted_bytes: int) -> None:
+        """Refuse to go on with a sweep on a full disk or a lost mount.
+
+        `wanted_bytes`: what the next trial writes.
+        """
         try:
+            free = self.free_bytes()
             with tempfile.TemporaryFile(dir=self.root) as file:
                 file.write(bytes(_ROOM_BYTES))
                 file.flush()
@@ -152,6 +160,11 @@ class Store:
                 f"store {self.root}: cannot be written ({error.strerror}); "
                 f"make room or mount it again, then: bnsweep resume {name}"
             ) from error
+        if free is not None and free < wanted_bytes:
+            raise UnreachableError(
+                f"store {self.root}: {free / 1e6:.1f} MB are free, the next trial writes up to "
+                f"{wanted_bytes / 1e6:.1f} MB; make room (bnsweep gc), then: bnsweep resume {name}"
+            )
 
     def check_version(self) -> None:
         """Refuse a store that a newer bnsweep wrote."""

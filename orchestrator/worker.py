@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import claims, failures, liveness
 from orchestrator.claims import Claim
+from orchestrator.costing import costs
 from orchestrator.language.resources import Kernels
 from orchestrator.liveness import Heartbeat, ResumedFrom
 from orchestrator.store import Store
 from trainer import journal, results
+from trainer.journal import Record
 from trainer.spec import TrialSpec
 
 if TYPE_CHECKING:
@@ -85,12 +87,23 @@ def run_pack(job: Job) -> None:
     claimed = []
     for spec in job.specs:
         try:
-            if claim := _claim(store, job, spec):
+            if _has_room(store, spec) and (claim := _claim(store, job, spec)):
                 claimed.append((spec, claim))
         except OSError as error:  # no claim, so no folder to record it in: the driver looks too
             print(f"{spec.trial_id}: {error}", file=sys.stderr)  # noqa: T201
     if claimed:
         run_claimed(store, job, claimed)
+
+
+def _has_room(store: Store, spec: TrialSpec) -> bool:
+    """On a disk that is filling up a trial is not begun: one that fails costs what it trained, one
+    that waits costs nothing, and the driver ends the launch with the reason."""
+    free, wanted = store.free_bytes(), costs.trial_bytes(spec)
+    if free is None or free >= wanted:
+        return True
+    line = f"{spec.trial_id}: not begun, {free:,} bytes free of {wanted:,} wanted"
+    print(line, file=sys.stderr)  # noqa: T201 - into the launch's log
+    return False
 
 
 def _claim(store: Store, job: Job, spec: TrialSpec) -> Claim | None:
@@ -169,8 +182,19 @@ def _member(store: Store, job: Job, spec: TrialSpec, claim: Claim) -> Member:
     if resume is not None:
         attempt = int(resume.folder.name)
         claims.resumed(claim, ResumedFrom(attempt=attempt, epoch=resume.epoch))
-    watch = Watch(store, job, claim)
-    return Member(spec, claim.folder, attempt=claim.number, resume=resume, poll=watch)
+        _log(claim, f"goes on after epoch {resume.epoch}, from attempt {attempt}")
+
+    def on_record(record: Record) -> None:
+        _log(claim, journal.line_for_people(record, spec.epochs))
+
+    return Member(
+        spec,
+        claim.folder,
+        attempt=claim.number,
+        resume=resume,
+        poll=Watch(store, job, claim),
+        on_record=on_record,
+    )
 
 
 def _pretrained(store: Store, spec: TrialSpec) -> Path | None:
@@ -188,6 +212,12 @@ def _record(job: Job, claim: Claim, error: Exception) -> None:
     with contextlib.suppress(OSError):  # a store that cannot be written: the heartbeat goes stale
         claims.fail(claim, failure)
     print(failure.traceback, file=sys.stderr)  # noqa: T201 - into the trial's log
+
+
+def _log(claim: Claim, text: str) -> None:
+    """A line into the log of this trial alone, whoever else is in its pack."""
+    with contextlib.suppress(OSError), (claim.folder / results.LOG).open("a") as file:
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
 
 @contextlib.contextmanager

@@ -17,9 +17,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trainer import checkpoint
+from trainer import checkpoint, journal
 from trainer.errors import DataError, SpecError, Stopped, TrainerError
-from trainer.journal import Record
 from trainer.results import RESULT, SPEC, write_json
 from trainer.spec import TrialSpec
 from trainer.train import Options, train
@@ -88,7 +87,7 @@ def _run(given: argparse.Namespace) -> int:
         kernels=given.kernels,
         pretrained=given.pretrained,
         poll=_stop_requests(),
-        on_record=lambda record: print(_line(record, spec.epochs), flush=True),
+        on_record=lambda record: print(journal.line_for_people(record, spec.epochs), flush=True),
     )
     result = train(spec, folder, resume=resume, options=options)
     print(f"{spec.trial_id}: {result.metrics['test/accuracy']:.2f} % in {result.seconds:.0f} s")
@@ -131,18 +130,6 @@ def _claim(folder: Path, spec: TrialSpec) -> None:
         raise SpecError(f"--out: {folder}: {error.strerror}") from error
     except ValidationError as error:
         raise SpecError(f"--out: {folder / SPEC} is not the spec of a trial") from error
-
-
-def _line(record: Record, epochs: int) -> str:
-    values = record.metrics
-    parts = [f"epoch {record.epoch:>3}/{epochs}"]
-    for split in ("train", "test"):
-        if f"{split}/loss" in values:
-            loss, accuracy = values[f"{split}/loss"], values[f"{split}/accuracy"]
-            parts.append(f"{split} loss {loss:.4f}, accuracy {accuracy:5.2f} %")
-    if "images_per_second" in values:
-        parts.append(f"{values['images_per_second']:.0f} images/s")
-    return " · ".join(parts)
 
 
 def _stop_requests() -> Any:

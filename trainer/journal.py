@@ -59,3 +59,16 @@ def rewrite(path: Path, records: Iterable[Record]) -> None:
     """Make `path` hold exactly these records, in place of whatever it held."""
     path.unlink(missing_ok=True)
     append(path, records)
+
+
+def line_for_people(record: Record, epochs: int) -> str:
+    """The record in a line, as a log shows it; `epochs`: how many the trial has."""
+    values = record.metrics
+    parts = [f"epoch {record.epoch:>3}/{epochs}"]
+    for split in ("train", "test"):
+        if f"{split}/loss" in values:
+            loss, accuracy = values[f"{split}/loss"], values[f"{split}/accuracy"]
+            parts.append(f"{split} loss {loss:.4f}, accuracy {accuracy:5.2f} %")
+    if "images_per_second" in values:
+        parts.append(f"{values['images_per_second']:.0f} images/s")
+    return " · ".join(parts)

@@ -110,6 +110,12 @@ def initial_weights_bytes(specs: Iterable[TrialSpec]) -> int:
     return _FP32 * sum({_beginning(spec): counts(spec).total for spec in partly}.values())
 
 
+def trial_bytes(spec: TrialSpec) -> int:
+    """The most that a trial needs of the store while it trains: two checkpoints, its copy of the
+    initial weights, and what it leaves."""
+    return 2 * checkpoint_bytes(spec) + initial_weights_bytes([spec]) + kept_bytes(spec)
+
+
 def _beginning(spec: TrialSpec) -> tuple[object, ...]:
     """What two trials with the same initial weights have in common."""
     network = (spec.model, spec.depth, spec.width, classes_of(spec))

@@ -8,6 +8,7 @@ Plain scalars are read by our own few rules: `true`/`false`, `null`, decimal num
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,16 @@ _TAGS = ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "
 """What YAML itself resolves to; `read_scalar` decides anew, so they mean nothing here."""
 _INT = re.compile(r"[-+]?(0|[1-9][0-9_]{0,30})")
 _FLOAT = re.compile(r"[-+]?(0|[1-9][0-9_]{0,30})?(\.[0-9]{0,30})?([eE][-+]?[0-9]{1,3})?")
+_PLACE = re.compile(r".*?:([0-9]+): ")
+_SYNTAX = {
+    "expected <block end>": "the indentation does not fit the lines above",
+    "mapping values are not allowed here": "a ':' where none can be; check the indentation, and "
+    "put text that holds ': ' into quotes",
+    "found character '\\t'": "found a tab; indent with spaces",
+    "expected ',' or ']'": "a list in [ ] lacks a ',' or its ']'",
+    "expected ',' or '}'": "a mapping in { } lacks a ',' or its '}'",
+}
+"""The beginnings of PyYAML's messages, in a user's words."""
 _CONSTANTS: dict[str, Scalar] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -70,12 +81,18 @@ class Problems:
 
     def raise_if_any(self) -> None:
         """End with a `SweepError` of all lines (the first 40 of very many)."""
-        lines = list(self.lines)
+        lines = sorted(self.lines, key=_line_number)
         if len(lines) > MAX_PROBLEMS:
             rest = len(lines) - MAX_PROBLEMS
             lines = [*lines[:MAX_PROBLEMS], f"… and {rest} more problems of these kinds"]
         if lines:
             raise SweepError(*lines)
+
+
+def _line_number(problem: str) -> float:
+    """Where in the file the problem is; those of `--set` come last, as they were found."""
+    place = _PLACE.match(problem)
+    return int(place[1]) if place else math.inf
 
 
 def compose(text: str, name: str, problems: Problems, *, line: bool = True) -> Node:
@@ -106,8 +123,11 @@ def compose(text: str, name: str, problems: Problems, *, line: bool = True) -> N
 def _syntax_line(error: yaml.MarkedYAMLError, name: str, line: bool) -> str:
     mark = error.problem_mark or error.context_mark
     where = f"{name}:{mark.line + 1}" if mark and line else name
-    context = f" ({error.context})" if error.context else ""
-    return f"{where}: not YAML: {error.problem or 'syntax error'}{context}"
+    problem, context = error.problem or "syntax error", error.context
+    for beginning, words in _SYNTAX.items():
+        if problem.startswith(beginning):
+            return f"{where}: not YAML: {words}"
+    return f"{where}: not YAML: {problem}{f' ({context})' if context else ''}"
 
 
 @dataclass

@@ -169,6 +169,34 @@ def test_a_disk_that_fills_during_a_trial_fails_it_as_io_with_nothing_half_writt
     assert launch(here).exit_code == 0
 
 
+class FillsTheDisk(InlineLauncher):
+    """After the first trial of a round, somebody else takes the room that the next would need."""
+
+    def __init__(self, filler: Path) -> None:
+        self.filler = filler
+
+    def run(self, jobs):
+        super().run(jobs[:1])
+        free = os.statvfs(self.filler.parent)
+        self.filler.write_bytes(b"x" * (free.f_bavail * free.f_frsize - 300_000))
+        super().run(jobs[1:])
+
+
+def test_on_a_disk_that_fills_up_the_trials_not_yet_begun_wait_instead_of_failing(
+    small_disk, tmp_path
+):
+    here = settings.load(store=small_disk / "runs", data=tmp_path / "data")
+    specs = [SPEC.changed(lr=rate) for rate in (0.01, 0.02, 0.03)]
+    planned, filler = new_launch("tiny", specs), small_disk / "filler"
+    with pytest.raises(UnreachableError, match=r"0\.3 MB are free, .* 0\.4 MB; .*resume tiny"):
+        driver.launch(planned, here, FillsTheDisk(filler))
+    store = Store(here.store)
+    assert [store.state(spec).state for spec in specs] == ["finished", "pending", "pending"]
+    filler.unlink()
+    assert driver.launch(planned, here, InlineLauncher()).exit_code == 0
+    assert [store.attempts(spec.trial_id) for spec in specs] == [[1], [1], [1]]
+
+
 def test_a_store_that_may_only_be_read_refuses_a_launch_and_still_answers(tmp_path, small_disk):
     harness = Harness(tmp_path / "scenario", sweep_text(seeds=1))
     harness.store = Store(small_disk / "runs")

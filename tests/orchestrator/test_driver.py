@@ -100,6 +100,17 @@ def test_one_failed_trial_does_not_stop_the_others(here):
     assert "Traceback" in failure.traceback
 
 
+def test_the_log_of_each_trial_has_a_line_for_each_of_its_epochs(here):
+    pack = [TINY, *heads(0.01, 0.02)]
+    assert run(here, pack).exit_code == 0
+    store = Store(here.store)
+    for spec in pack:
+        lines = (store.attempt_folder(spec.trial_id, 1) / results.LOG).read_text().splitlines()
+        assert [line.split()[2:4] for line in lines] == [["epoch", f"{n}/2"] for n in range(3)]
+        accuracy = store.result(spec.trial_id).metrics["test/accuracy"]
+        assert f"accuracy {accuracy:5.2f} % · " in lines[-1]
+
+
 def test_a_diverged_trial_keeps_its_history_and_runs_again_only_when_named(here):
     wild = TINY.changed(lr=1e30)
     assert run(here, [wild]).exit_code == 1
@@ -254,6 +265,8 @@ def test_an_interrupted_launch_resumes_from_the_checkpoint(here, monkeypatch):
     assert [(r.epoch, r.attempt) for r in store.journal(TINY.trial_id)] == [(0, 1), (1, 1), (2, 2)]
     start = liveness.read_start(store.attempt_folder(TINY.trial_id, 2))
     assert start.resumed_from == liveness.ResumedFrom(attempt=1, epoch=1)
+    log = (store.attempt_folder(TINY.trial_id, 2) / results.LOG).read_text()
+    assert log.splitlines()[0].endswith("goes on after epoch 1, from attempt 1")
 
 
 def heads(*rates):
