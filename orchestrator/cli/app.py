@@ -20,29 +20,9 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from orchestrator.cli import clustered
+from orchestrator.cli.verbs import VERBS as VERBS
+from orchestrator.cli.verbs import as_called
 from orchestrator.errors import BnsweepError
-
-VERBS = {
-    "init": ("planning", "Write a commented sweep file to start from."),
-    "schema": ("planning", "Print the JSON schema of sweep files, for an editor."),
-    "plan": ("planning", "Show what launch would do: each trial, its state and its costs."),
-    "launch": ("launching", "Run what of a sweep is missing or unfinished."),
-    "resume": ("launching", "Go on with a sweep's newest launch, as it was stored."),
-    "status": ("watching", "Show all sweeps, or the trials of one."),
-    "show": ("watching", "Show everything about a trial, and why it will or will not run."),
-    "logs": ("watching", "Show a trial's log, the failing attempt's traceback first."),
-    "stop": ("changing", "Stop a launch: after its running trials, or after their step."),
-    "discard": ("changing", "Set a trial's results aside, so that it runs again."),
-    "sync": ("mirroring", "Send the tracker what it lacks."),
-    "audit": ("mirroring", "Prove that the tracker has each trial once, and each point."),
-    "ui": ("mirroring", "Open the MLflow UI over the store, or the configured server."),
-    "report": ("reporting", "Draw figures and tables, the paper's numbers beside them."),
-    "compare": ("reporting", "Set two sweeps side by side, paired by seed."),
-    "export": ("exporting", "Write a trial's whole network for plain PyTorch."),
-    "doctor": ("checking", "Check what would stop a launch here."),
-    "gc": ("changing", "Find what no sweep needs any more, and remove it on request."),
-}
-"""Each verb, the module that has it, and its line in the help."""
 
 INTERNAL_ERROR = 70
 """Exit code of a bug in bnsweep (EX_SOFTWARE); all others are in DESIGN §6."""
@@ -85,7 +65,9 @@ def _group() -> Any:
         rich_markup_mode=None,
     )
 
-    @app.callback(epilog="\b\nBegin with:\n  bnsweep launch sweeps/quickstart.yaml")
+    begin_with = as_called("bnsweep launch sweeps/quickstart.yaml")
+
+    @app.callback(epilog=f"\b\nBegin with:\n  {begin_with}")
     def bnsweep(
         version: Annotated[
             bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")
@@ -153,5 +135,5 @@ def _say(error: BaseException | None, *lines: str, code: int) -> int:
         trace = "".join(traceback.format_exception(error))
         print(re.sub(r"(\w://)[^/\s@]+@", r"\1", trace), file=sys.stderr, end="")
     for line in lines:
-        print(line, file=sys.stderr)
+        print(as_called(line), file=sys.stderr)
     return code

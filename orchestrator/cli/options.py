@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import completion
+from orchestrator.cli.verbs import as_called
 
 SweepFile = Annotated[
     Path,
@@ -68,4 +69,4 @@ Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 
 def examples(*lines: str) -> str:
     """The end of a verb's help: commands to type."""
-    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+    return "\n".join(["\b", "Examples:", *(f"  {as_called(line)}" for line in lines)])

@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.cli import screen
+from orchestrator.cli.verbs import as_called
 from orchestrator.live import Board, Event
 from orchestrator.records import Launch, TrialStatus
 from orchestrator.store import Store
@@ -145,7 +146,7 @@ class OnTerminal:
 
     def note(self, text: str) -> None:
         """Print the note above the board."""
-        self._live.console.print(Text(text, "yellow"))
+        self._live.console.print(Text(as_called(text), "yellow"))
 
 
 class InLines:
@@ -175,7 +176,7 @@ class InLines:
 
     def note(self, text: str) -> None:
         """Print the note."""
-        self._stream.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+        self._stream.write(f"{time.strftime('%H:%M:%S')} {as_called(text)}\n")
         self._stream.flush()
 
 

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.verbs import as_called
+
 WIDE = 160
 """Columns where nobody looks through a terminal: nothing is cut off."""
 
@@ -43,7 +45,7 @@ def show(*renderables: Any) -> None:
 
 def say(text: str, style: str = "") -> None:
     """Tell the user something on standard error, in a line that is not cut."""
-    console(sys.stderr).print(Text(text, style), soft_wrap=True)
+    console(sys.stderr).print(Text(as_called(text), style), soft_wrap=True)
 
 
 def write(text: str) -> None:

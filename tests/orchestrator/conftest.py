@@ -31,7 +31,8 @@ class Said:
 @pytest.fixture
 def bnsweep(tmp_path, monkeypatch, capfd):
     """Runs a command line in this process, its store in an empty folder."""
-    for name in ("MLFLOW_TRACKING_URI", "BNSWEEP_DATA", "BNSWEEP_DEBUG", "COLUMNS"):
+    theirs = ("BNSWEEP_DATA", "BNSWEEP_DEBUG", "BNSWEEP_CALLED", "COLUMNS")
+    for name in ("MLFLOW_TRACKING_URI", *theirs):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("BNSWEEP_STORE", str(tmp_path / "runs"))
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from orchestrator.cli import app
+from orchestrator.cli.verbs import as_called
 from orchestrator.errors import UnreachableError
 
 
@@ -24,6 +25,25 @@ def test_the_help_of_each_verb_ends_with_two_real_examples(bnsweep, verb):
     assert "Examples:" in said.out
     examples = [line for line in said.out.splitlines() if line.startswith(f"    bnsweep {verb}")]
     assert len(examples) >= 2
+
+
+@pytest.mark.parametrize("called", ["./bnsweep", "bnsweep"])
+def test_what_to_type_next_is_shown_as_the_caller_types_it(bnsweep, launched, monkeypatch, called):
+    monkeypatch.setenv("BNSWEEP_CALLED", called)
+    assert f"next: {called} status depth -w" in bnsweep("status", "depth").err.splitlines()
+    command = [sys.executable, "-m", "orchestrator.cli", "launch", "--help"]
+    help_text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"    {called} launch sweeps/quickstart.yaml" in help_text
+    assert bnsweep("report", "width").err.startswith("sweep width: not in ")  # a word, no command
+
+
+def test_only_commands_are_shown_as_typed(monkeypatch):
+    monkeypatch.setenv("BNSWEEP_CALLED", "./bnsweep")
+    told = "this bnsweep is old; `bnsweep sync x` (bnsweep gc), pip install bnsweep into"
+    assert as_called(told) == told.replace("bnsweep sync", "./bnsweep sync").replace(
+        "bnsweep gc", "./bnsweep gc"
+    )
+    assert as_called("./bnsweep launch") == "./bnsweep launch"
 
 
 def test_the_help_loads_nothing_that_is_slow_to_load():
