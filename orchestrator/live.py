@@ -74,6 +74,7 @@ class Board:
         self._begun = now()
         self._seen: dict[str, TrialStatus] = {}
         self._finished_before = 0
+        self._nothing_began = True
 
     def start(self, statuses: Sequence[TrialStatus]) -> None:
         """The states before anything ran: they are no news."""
@@ -83,6 +84,7 @@ class Board:
     def update(self, statuses: Sequence[TrialStatus]) -> list[Event]:
         """Take in new states; returns what happened since the last ones."""
         events = [event for status in statuses for event in self._events(status)]
+        self._nothing_began &= not any(event.kind == "begun" for event in events)
         self._seen = {s.trial_id: s for s in statuses}
         return events
 
@@ -114,7 +116,7 @@ class Board:
         counts = self.counts
         parts = [f"{counts['finished']}/{len(self._specs)} done"]
         parts += [f"{counts[s]} {s}" for s in _SUMMED if counts[s]]
-        if counts["pending"] == len(self._specs):
+        if counts["pending"] and self._nothing_began:
             parts.append("starting workers")
         text = ", ".join(parts)
         done = counts["finished"] - self._finished_before

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +17,7 @@ from orchestrator.cli.options import examples
 from orchestrator.errors import UserError
 from orchestrator.language import schema as schema_module
 from orchestrator.language import starter
+from orchestrator.language.resources import Resources
 from orchestrator.language.sections import NAME_PATTERN
 from orchestrator.live import clock
 from orchestrator.plan import Group, Plan, Totals
@@ -134,7 +137,7 @@ def summary(made: Plan) -> list[str]:
     totals = made.totals
     lines = [
         f"{made.sweep}: {totals.to_run} of {totals.trials} trials to run",
-        length(totals),
+        length(totals, side_by_side(made.resources)),
     ]
     if totals.to_run:
         lines.append(
@@ -153,11 +156,25 @@ def summary(made: Plan) -> list[str]:
     return lines
 
 
-def length(totals: Totals) -> str:
+def side_by_side(resources: Resources) -> int:
+    """How many trials train at once in a launch on this machine; 1 where only Ray knows: on a
+    cluster, or beside a GPU."""
+    if os.environ.get("RAY_ADDRESS") or resources.gpus not in ("auto", 0):
+        return 1
+    if resources.gpus == "auto" and shutil.which("nvidia-smi"):
+        return 1
+    return max(1, settings.cpu_count() // resources.cpus)
+
+
+def length(totals: Totals, at_once: int = 1) -> str:
     """The training time of a plan, and what it is known from."""
     if not totals.to_run:
         return "nothing is left to do"
     if totals.hours is None:
         unknown = totals.trials_of_unknown_length
         return f"time unknown: this store has trained nothing like {unknown} of the trials"
-    return f"{clock(totals.hours * 3600)} of training, from times seen in this store"
+    text = f"{clock(totals.hours * 3600)} of training, from times seen in this store"
+    at_once = min(at_once, totals.to_run)
+    if at_once > 1:
+        text += f"; here {at_once} at a time, so about {clock(totals.hours * 3600 / at_once)}"
+    return text

@@ -73,13 +73,16 @@ def _publish(opened: Store, where: Settings, name: str, folder: Path) -> str:
     "compare",
     epilog=examples(
         "bnsweep compare quickstart width",
-        "bnsweep compare cifar_resnet-d14-w1-all-1f3c2b4a cifar_resnet-d14-w1-bn_only-9a8b7c6d",
+        "bnsweep compare 1f3c2b4a 9a8b7c6d",
     ),
 )
 def compare(
     sides: Annotated[
         list[str],
-        typer.Argument(metavar="A B", help="Two or more sweeps, or configurations (config_id)."),
+        typer.Argument(
+            metavar="A B",
+            help="Two or more sweeps or configurations; a trial's id stands for all its seeds.",
+        ),
     ],
     metric: Annotated[str, typer.Option("--metric", help="What to compare.")] = ACCURACY,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,

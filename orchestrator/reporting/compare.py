@@ -57,7 +57,8 @@ class Comparison:
     def table(self) -> Table:
         """For people: means with 95 % intervals and differences to the first side."""
         axes = list(self.rows[0].point) if self.rows else []
-        against = [f"{name} − {self.sides[0]}" for name in self.sides[1:]]
+        two = len(self.sides) == 2  # names of configurations are long
+        against = ["second − first" if two else f"{n} − {self.sides[0]}" for n in self.sides[1:]]
         body = [
             [
                 *row.point.values(),
@@ -106,7 +107,8 @@ class Comparison:
 
 
 def compare(store: Store, names: Sequence[str], metric: str = ACCURACY) -> Comparison:
-    """Sides named by sweep, or by the beginning of a configuration's id; raises UserError."""
+    """Sides named by sweep, or by the beginning of a configuration's id or of the id's hash; a
+    trial's stands for its configuration. Raises UserError."""
     if len(names) < 2:
         raise UserError("compare: needs two or more names of sweeps or configurations")
     return side_by_side([_side(store, name) for name in names], metric)
@@ -167,19 +169,25 @@ def _side(store: Store, name: str) -> Side:
 
 
 def _of_configuration(store: Store, name: str) -> list[Result]:
-    ids: dict[str, list[str]] = {}
-    for trial_id in store.trial_ids():
-        spec = store.spec(trial_id)
-        if spec is not None and spec.config_id.startswith(name):
-            ids.setdefault(spec.config_id, []).append(trial_id)
-    if len(ids) > 1:
-        raise UserError(f"{name}: stands for several configurations:", *sorted(ids))
-    trial_ids = next(iter(ids.values()), [])
-    results = _results(store, sorted(trial_ids))
+    known = {trial_id: spec for trial_id in store.trial_ids() if (spec := store.spec(trial_id))}
+    meant = {
+        spec.config_id
+        for spec in known.values()
+        if _is_meant(spec.config_id, name) or _is_meant(spec.trial_id, name)
+    }
+    if len(meant) > 1:
+        raise UserError(f"{name}: stands for several configurations:", *sorted(meant))
+    results = _results(store, sorted(t for t, spec in known.items() if spec.config_id in meant))
     if not results:
-        what = "no trial of this configuration has finished" if ids else "no sweep or configuration"
+        none = "no trial of this configuration has finished"
+        what = none if meant else "no sweep or configuration"
         raise UserError(f"{name}: {what}; see: bnsweep status")
     return results
+
+
+def _is_meant(config_id: str, typed: str) -> bool:
+    """By its beginning, or by that of its last part, the hash: as trials are named."""
+    return config_id.startswith(typed) or config_id.rpartition("-")[2].startswith(typed)
 
 
 def _results(store: Store, trial_ids: Sequence[str]) -> list[Result]:

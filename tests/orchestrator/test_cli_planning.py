@@ -3,8 +3,13 @@
 import csv
 import json
 
+import pytest
 from made_store import FINISHED
 
+from orchestrator import settings
+from orchestrator.cli import planning
+from orchestrator.language.resources import Resources
+from orchestrator.plan import Totals
 from trainer.spec import TrialSpec
 
 QUICKSTART = "sweeps/quickstart.yaml"
@@ -96,3 +101,28 @@ def test_init_says_what_a_name_may_be(bnsweep, tmp_path):
 def test_the_schema_is_json_that_knows_the_keys(bnsweep):
     schema = json.loads(bnsweep("schema").out)
     assert {"name", "axes", "seeds", "resources"} <= set(schema["properties"])
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "to_run", "said"),
+    [
+        (1, 0, 6, "; here 4 at a time, so about 1 h 30 min"),
+        (2, 0, 6, "; here 2 at a time, so about 3 h 00 min"),
+        (1, 0, 2, "; here 2 at a time, so about 3 h 00 min"),
+        (4, 0, 6, ""),
+        (1, 0.5, 6, ""),
+    ],
+)
+def test_the_time_is_told_for_as_many_as_train_at_once_here(monkeypatch, cpus, gpus, to_run, said):
+    monkeypatch.setattr(settings, "cpu_count", lambda: 4)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    totals = Totals(6, to_run, {}, 6.0, 0.0, 6.0, 0, 0, 0)
+    at_once = planning.side_by_side(Resources(cpus=cpus, gpus=gpus))
+    assert planning.length(totals, at_once) == (
+        "6 h 00 min of training, from times seen in this store" + said
+    )
+
+
+def test_on_a_cluster_the_time_is_that_of_all_trials_together(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert planning.side_by_side(Resources()) == 1

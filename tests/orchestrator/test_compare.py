@@ -124,6 +124,11 @@ def store(tmp_path):
 def test_names_are_sweeps_or_beginnings_of_configurations(store):
     found = compare(store, ["cifar_resnet-d14-w1-all", "cifar_resnet-d14-w1-bn_only"])
     assert found.rows[0].differences[0].mean == 2.0
+    assert found.table().columns[2] == "second − first"
+    first, second = BASE.changed(trainable="all"), BASE.changed(trainable="bn_only", seed=1)
+    hashes = [first.config_id.rpartition("-")[2], second.trial_id.rpartition("-")[2][:6]]
+    by_hash = compare(store, hashes)
+    assert (by_hash.sides, by_hash.rows) == (tuple(hashes), found.rows)
     whole = compare(store, ["one", "one"])
     assert [row.point for row in whole.rows] == [{"trainable": "all"}, {"trainable": "bn_only"}]
 

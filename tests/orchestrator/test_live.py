@@ -66,6 +66,13 @@ def test_before_anything_runs_the_board_says_that_workers_start(board):
     assert drawn(board) == ["depth 0/4 done, starting workers"]
 
 
+def test_a_resumed_sweep_says_so_too_until_a_trial_begins(board):
+    board.start(changed(status(1, state="stopped", attempt=1)))
+    assert drawn(board) == ["depth 0/4 done, 1 stopped, starting workers"]
+    board.update(changed(status(1, attempt=2)))
+    assert "starting workers" not in drawn(board)[-1]
+
+
 def test_each_running_trial_has_a_line_with_all_that_is_known_of_it(board):
     board.update(
         changed(
