@@ -100,28 +100,29 @@ def _result_problem(store: Store, spec: TrialSpec) -> str:
 
 def _folders(store: Store) -> Check:
     """Every trial folder belongs to a spec that a launch names, and says so itself."""
+    trial_ids = sorted(store.trial_ids())  # before the launches, which name trials that begin
     known = {spec.trial_id for name in store.sweeps() for spec in specs_of(store, name)}
-    findings, count = [], 0
-    for trial_id in sorted(store.trial_ids()):
-        count += 1
+    damaged = [path for name in store.sweeps() for path in store.unreadable_launches(name)]
+    findings = [f"{path}: cannot be read; what it names is kept" for path in damaged]
+    for trial_id in trial_ids:
         spec = store.spec(trial_id)
-        if trial_id not in known:
+        if trial_id not in known and not damaged:
             findings.append(f"{trial_id}: no launch names this trial (bnsweep gc)")
         elif spec is None:
             findings.append(f"{trial_id}: its {results.SPEC} is damaged (bnsweep discard)")
         elif spec.trial_id != trial_id:
             findings.append(f"{trial_id}: its spec is {spec.trial_id}'s (bnsweep discard)")
-    return _check("folders", findings, f"{count} trial folders, each of a known spec")
+    return _check("folders", findings, f"{len(trial_ids)} trial folders, each of a known spec")
 
 
 def _journals(store: Store, specs: Sequence[TrialSpec]) -> Check:
     """A journal has each epoch once, in order; a finished trial's is its result's history."""
     findings = []
     for spec in specs:
+        result = store.result(spec.trial_id)  # before the journal, which may still grow
         records = store.journal(spec.trial_id)
         if [record.epoch for record in records] != list(range(len(records))):
             findings.append(f"{spec.trial_id}: its journal lacks epochs (bnsweep discard)")
-        result = store.result(spec.trial_id)
         if result is not None and _identities(result.history) != _identities(records):
             findings.append(
                 f"{spec.trial_id}: its journal is not its result's history (bnsweep discard)"

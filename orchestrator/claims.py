@@ -56,10 +56,10 @@ def claim(store: Store, spec: TrialSpec, owner: Start) -> Claim | None:
         attempt.mkdir()
     except FileExistsError:
         return None
-    if (folder / results.RESULT).exists():  # published while we looked
-        attempt.rmdir()
-        return None
     try:
+        if _finished_or_published(store, spec.trial_id, numbers):  # while we looked
+            attempt.rmdir()
+            return None
         results.write_json(attempt / results.START, owner)
         (attempt / _ROOM).write_bytes(bytes(_ROOM_BYTES))
     except OSError:  # a claim that cannot say who made it would hold the trial until it is stale
@@ -69,10 +69,13 @@ def claim(store: Store, spec: TrialSpec, owner: Start) -> Claim | None:
 
 
 def _finished_or_published(store: Store, trial_id: str, numbers: list[int]) -> bool:
-    """Whether there is a result; one whose attempt died before linking it is linked now."""
+    """Whether there is a result; one whose attempt died before linking it is linked now.
+
+    Raises OSError where it cannot be read now: what nobody can read may still be whole.
+    """
     target = store.trial_folder(trial_id) / results.RESULT
     if target.exists():
-        if store.result(trial_id) is not None:
+        if _readable_result(target):
             return True
         os.replace(target, target.with_suffix(f".damaged-{time.time_ns()}"))
     for number in reversed(numbers):
@@ -90,9 +93,15 @@ def resumed(claim: Claim, resumed_from: ResumedFrom | None) -> None:
 
 
 def superseded(store: Store, claim: Claim) -> bool:
-    """Whether the claim was taken over: a later attempt exists, or the folder is gone."""
+    """Whether the claim was taken over: a later attempt exists, another one has finished the
+    trial, or the folder is gone, or is another attempt's, as when the trial was discarded."""
     newer = store.attempt_folder(claim.trial_id, claim.number + 1)
-    return newer.exists() or not claim.folder.exists()
+    if newer.exists() or (store.trial_folder(claim.trial_id) / results.RESULT).exists():
+        return True
+    start = liveness.read_start(claim.folder)
+    if start is None:
+        return not claim.folder.exists()
+    return start.model_copy(update={"resumed_from": None}) != claim.start
 
 
 def publish(store: Store, claim: Claim) -> bool:
@@ -101,14 +110,13 @@ def publish(store: Store, claim: Claim) -> bool:
     Checkpoints go: nothing continues from them any more, and what trained is in the artifacts.
     """
     target = store.trial_folder(claim.trial_id) / results.RESULT
-    if not results.link_once(claim.folder / results.RESULT, target):
-        return False
+    first = results.link_once(claim.folder / results.RESULT, target)
     (claim.folder / _ROOM).unlink(missing_ok=True)
     for number in store.attempts(claim.trial_id):
         for name in (results.CHECKPOINT, results.CHECKPOINT_PREVIOUS):
             if number <= claim.number:
                 (store.attempt_folder(claim.trial_id, number) / name).unlink(missing_ok=True)
-    return True
+    return first
 
 
 def fail(claim: Claim, failure: Failure) -> None:
@@ -125,6 +133,6 @@ def give_up_lost(store: Store, trial_id: str, failure: Failure) -> None:
 def _readable_result(path: Path) -> bool:
     try:
         Result.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+    except (FileNotFoundError, ValidationError):
         return False
     return True

@@ -96,12 +96,15 @@ def ended(attempt: Path) -> bool:
 
 def alive(attempt: Path, now: float) -> bool:
     """Whether the attempt may still be training. `now`: the file server's clock in seconds."""
-    if ended(attempt):
-        return False
+    return not ended(attempt) and not silent(attempt, now)
+
+
+def silent(attempt: Path, now: float) -> bool:
+    """Whether the process of the attempt is gone, whatever its files say of its end."""
     start = read_start(attempt)
     if start is not None and provably_gone(start):
-        return False
-    return now - _last_beat(attempt) < STALE_S
+        return True
+    return now - _last_beat(attempt) >= STALE_S
 
 
 def _last_beat(attempt: Path) -> float:

@@ -44,6 +44,7 @@ VERSION = 1
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 _SUMMARY_BYTES = 8_192
+_CLOCK_S = 60.0
 _ROOM_BYTES = 262_144
 """A launch needs this much free space to begin another round."""
 
@@ -53,7 +54,8 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
-        self._clock_offset: float | None = None
+        self._clock: tuple[float, float] | None = None
+        """When the file server's clock was read last, by the monotonic clock; what it said."""
 
     # -- layout -------------------------------------------------------------------------------
 
@@ -188,13 +190,15 @@ class Store:
             Path(path).unlink(missing_ok=True)
 
     def server_time(self) -> float:
-        """Like `now`, from an offset measured once: cheap enough for every status."""
-        if self._clock_offset is None:
+        """Like `now`, but measured once a minute: cheap enough for every status. In between it
+        goes on with a clock that nobody sets."""
+        elapsed = time.monotonic()
+        if self._clock is None or elapsed - self._clock[0] > _CLOCK_S:
             try:
-                self._clock_offset = self.now() - time.time()
+                self._clock = elapsed, self.now()
             except OSError:  # a store that may only be read
-                self._clock_offset = 0.0
-        return time.time() + self._clock_offset
+                self._clock = elapsed, time.time()
+        return self._clock[1] + elapsed - self._clock[0]
 
     # -- sweeps and launches --------------------------------------------------------------------
 
@@ -222,11 +226,18 @@ class Store:
         except (OSError, ValidationError):
             return None
 
+    def unreadable_launches(self, name: str) -> list[str]:
+        """Launches of which nobody knows which trials they name: damaged files, in the store."""
+        numbers = (n for n in self.launch_numbers(name) if self.launch(name, n) is None)
+        return [f"sweeps/{name}/launches/{number}.json" for number in numbers]
+
     def record_launch(self, launch: Launch) -> Launch:
         """Store the launch under the next free number, and return it with that number."""
         folder = self.sweep_folder(launch.sweep) / "launches"
         folder.mkdir(parents=True, exist_ok=True)
-        number = max(self.launch_numbers(launch.sweep), default=0) + 1
+        stop = self.stop_for(launch.sweep, 0)  # of a launch whose file somebody removed, it may be
+        taken = (*self.launch_numbers(launch.sweep), stop.launch if stop else 0)
+        number = max(taken) + 1
         while True:
             numbered = launch.model_copy(update={"number": number})
             if results.write_once(folder / f"{number}.json", results.as_json(numbered)):
@@ -301,22 +312,33 @@ class Store:
             pass
         except (OSError, ValidationError):
             return Failure(failure="code", cause="error.json is damaged", attempt=number)
-        if (folder / results.RESULT).exists() or liveness.alive(folder, self.server_time()):
+        has_result = (folder / results.RESULT).exists()
+        published = (self.trial_folder(trial_id) / results.RESULT).exists()
+        if (has_result and published) or not liveness.silent(folder, self.server_time()):
             return None
         start = liveness.read_start(folder)
         records = journal.read(folder / results.JOURNAL)
         host = start.owner if start else "an unknown host"
+        how = "before its result was published" if has_result else "without a word"
         return Failure(
             failure="lost",
-            cause=f"the worker on {host} died without a word",
+            cause=f"the worker on {host} died {how}",
             host=start.host if start else "",
             attempt=number,
             epoch=records[-1].epoch if records else None,
         )
 
     def journal(self, trial_id: str) -> list[Record]:
-        """The trial's records: the chain of its attempts, each cut where the next one resumed."""
-        for number in reversed(self.attempts(trial_id)):
+        """The trial's records: the chain of its attempts, each cut where the next one resumed.
+
+        Of a finished trial the chain ends with the attempt that has the result: another may have
+        gone on beside it, where one that was taken for dead came back and finished first.
+        """
+        numbers = self.attempts(trial_id)
+        finished = _finished_status(trial_id, self.trial_folder(trial_id) / results.RESULT)
+        if finished is not None and finished.attempt in numbers:
+            numbers.append(finished.attempt)
+        for number in reversed(numbers):
             if records := self._chain(trial_id, number):
                 return records
         return []
@@ -378,21 +400,30 @@ class Store:
     def discard(self, trial_id: str) -> Path:
         """Set a trial's folder aside, so that it runs again; returns where it went."""
         folder = self.trial_folder(trial_id)
-        if not folder.is_dir():
-            raise UserError(f"trial {trial_id}: has no results in {self.root}")
+        fence = self.attempt_folder(trial_id, max(self.attempts(trial_id), default=0) + 1)
         status = self.state(trial_id)
-        if status.state == "running":
+        try:
+            if status.state == "running":
+                raise FileExistsError
+            # A claim like a worker's, so that none begins between the look and the move.
+            fence.parent.mkdir(exist_ok=True)
+            fence.mkdir()
+        except FileNotFoundError:
+            raise UserError(f"trial {trial_id}: has no results in {self.root}") from None
+        except FileExistsError:
             raise UserError(
-                f"trial {trial_id}: is running ({status.owner}); stop it first: "
+                f"trial {trial_id}: is running ({status.owner or 'just begun'}); stop it first: "
                 f"bnsweep stop SWEEP --trial {trial_id}"
-            )
+            ) from None
         aside = self.root / "discarded"
         aside.mkdir(exist_ok=True)
         number = 1
         while (aside / f"{trial_id}-{number}").exists():
             number += 1
-        os.replace(folder, aside / f"{trial_id}-{number}")
-        return aside / f"{trial_id}-{number}"
+        target = aside / f"{trial_id}-{number}"
+        os.replace(folder, target)
+        (target / fence.relative_to(folder)).rmdir()
+        return target
 
     def remove(self, path: Path) -> None:
         """Delete a file or folder of the store (gc); never anything outside it."""

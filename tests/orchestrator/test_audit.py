@@ -1,12 +1,14 @@
 """The audit: clean after everything was sent, and a finding with its remedy for each damage."""
 
 import pytest
-from made_trials import a_store, claimed, failed, launched, record, trained, write
+from made_trials import a_store, claimed, failed, finished, launched, record, trained, write
 
 from orchestrator.audit import audit
+from orchestrator.claims import Claim
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.liveness import ResumedFrom
+from orchestrator.liveness import ResumedFrom, this_process
 from orchestrator.mirroring.forwarder import sync
+from orchestrator.store import Store
 from orchestrator.tracking import MemoryTracker, Point
 from trainer import results
 from trainer.spec import TrialSpec
@@ -227,3 +229,28 @@ def test_a_tracker_that_is_not_reached_is_no_finding(store, tracker):
     tracker.down = True
     with pytest.raises(UnreachableError):
         audit(store, "depth", tracker)
+
+
+def test_a_trial_that_finishes_during_the_audit_is_no_finding(store, monkeypatch):
+    read = Store.journal
+
+    def then_it_finishes(reading, trial_id):
+        records = read(reading, trial_id)
+        if trial_id == RUNNING.trial_id:
+            monkeypatch.setattr(Store, "journal", read)
+            claim = Claim(trial_id, 1, store.attempt_folder(trial_id, 1), this_process())
+            write(claim, record(1), record(2), record(3))
+            finished(store, claim, RUNNING)
+        return records
+
+    monkeypatch.setattr(Store, "journal", then_it_finishes)
+    checks = {check.name: check for check in audit(store, "depth", None)}
+    assert checks["journals"].ok, checks["journals"]
+
+
+def test_a_launch_that_cannot_be_read_is_found_and_none_of_its_trials_is_for_gc(store):
+    (store.sweep_folder("depth") / "launches" / "1.json").write_bytes(b"{")
+    launched(store, [FINISHED])
+    assert findings(store) == {
+        "folders": "sweeps/depth/launches/1.json: cannot be read; what it names is kept"
+    }

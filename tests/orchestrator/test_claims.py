@@ -1,14 +1,18 @@
 """Ownership without locks: who may train a trial, and what a zombie cannot spoil."""
 
+import errno
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from made_results import made
 
 from orchestrator import claims, liveness
+from orchestrator.errors import UserError
 from orchestrator.store import Store
 from trainer import journal, results
 from trainer.journal import Record
@@ -205,3 +209,87 @@ def test_a_heartbeat_beats_until_the_attempt_ends(store):
     before = beat.stat().st_mtime
     liveness.threading.Event().wait(0.1)
     assert beat.stat().st_mtime == before
+
+
+def test_a_result_that_appears_during_a_claim_is_published_and_not_trained_again(
+    store, monkeypatch
+):
+    first = claims.claim(store, SPEC, owner())
+    looked = liveness.alive
+
+    def finishes_now(attempt, now):
+        results.write_json(first.folder / results.RESULT, made(SPEC))
+        return looked(attempt, now)
+
+    monkeypatch.setattr(liveness, "alive", finishes_now)
+    assert claims.claim(store, SPEC, owner()) is None
+    assert store.state(SPEC).state == "finished"
+    assert store.attempts(SPEC.trial_id) == [1]
+
+
+def test_a_result_that_cannot_be_read_for_the_moment_is_not_set_aside(store, monkeypatch):
+    finish(store, claims.claim(store, SPEC, owner()))
+    read = Path.read_bytes
+
+    def stale(path):
+        if path.name == results.RESULT:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", stale)
+        with pytest.raises(OSError, match="Stale"):
+            claims.claim(store, SPEC, owner())
+    assert store.state(SPEC).state == "finished"
+    assert claims.claim(store, SPEC, owner()) is None
+
+
+def test_an_attempt_whose_trial_was_discarded_does_not_take_a_new_one_for_itself(store):
+    zombie = claims.claim(store, SPEC, owner(**OTHER_HOST))
+    age(zombie, liveness.STALE_S + 10)
+    store.discard(SPEC.trial_id)
+    new = claims.claim(store, SPEC, owner())
+    assert new.folder == zombie.folder
+    assert claims.superseded(store, zombie)
+    claims.resumed(new, liveness.ResumedFrom(attempt=1, epoch=1))
+    assert not claims.superseded(store, new)
+
+
+def test_the_journal_of_a_finished_trial_is_that_of_the_attempt_which_has_the_result(store):
+    """One that was taken for dead came back behind its last step and finished first."""
+    zombie = claims.claim(store, SPEC, owner(**OTHER_HOST))
+    journal.append(zombie.folder / results.JOURNAL, [record(e, 1) for e in range(2)])
+    age(zombie, liveness.STALE_S + 10)
+    second = claims.claim(store, SPEC, owner())
+    claims.resumed(second, liveness.ResumedFrom(attempt=1, epoch=1))
+    journal.append(second.folder / results.JOURNAL, [record(2, 2)])
+    journal.append(zombie.folder / results.JOURNAL, [record(2, 1), record(3, 1)])
+    assert finish(store, zombie)
+    assert claims.superseded(store, second)
+    assert [r.attempt for r in store.journal(SPEC.trial_id)] == [1, 1, 1, 1]
+
+
+def test_a_trial_is_either_claimed_or_discarded(store):
+    def attempt(act):
+        try:
+            return act()
+        except (OSError, UserError):
+            return None
+
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(100):
+            if claim := claims.claim(store, SPEC, owner()):
+                claims.fail(claim, Failure(failure="stopped", cause="on request"))
+            begin = threading.Barrier(3)
+
+            def at_once(act, begin=begin):
+                begin.wait()
+                return attempt(act)
+
+            claimed = pool.submit(at_once, lambda: claims.claim(store, SPEC, owner()))
+            discards = [pool.submit(at_once, lambda: store.discard(SPEC.trial_id)) for _ in "ab"]
+            aside = [path for d in discards if (path := d.result())]
+            assert sum(any((path / "attempts").iterdir()) for path in aside) <= 1
+            if claim := claimed.result():
+                assert liveness.read_start(claim.folder) == claim.start
+                claims.fail(claim, Failure(failure="stopped", cause="on request"))

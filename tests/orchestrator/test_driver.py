@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -379,3 +381,26 @@ def test_pretrained_weights_are_kept_in_the_store_and_reach_the_trial(here, tmp_
     source.unlink()
     again = spec.changed(lr=0.02)
     assert launch(new_launch("tiny", [again]), here, Counting()).exit_code == 0
+
+
+DIES_BEFORE_PUBLISHING = """
+import os, signal, sys
+from pathlib import Path
+from orchestrator import claims, driver, settings
+from trainer.spec import TrialSpec
+claims.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+here = settings.load(store=Path(sys.argv[1]), data=Path(sys.argv[2]))
+spec = TrialSpec.model_validate_json(sys.argv[3])
+driver.launch(driver.new_launch("tiny", [spec]), here, driver.InlineLauncher())
+"""
+
+
+def test_a_worker_killed_between_its_result_and_the_publishing_leaves_a_finished_trial(here):
+    """It was taken for running, for ever, and a launch waited for it."""
+    arguments = [here.store, here.data, TINY.model_dump_json()]
+    died = subprocess.run([sys.executable, "-c", DIES_BEFORE_PUBLISHING, *arguments])
+    assert died.returncode == -signal.SIGKILL
+    status = Store(here.store).state(TINY)
+    assert (status.state, "before its result was published" in status.cause) == ("stopped", True)
+    assert run(here, [TINY]).exit_code == 0
+    assert attempts(here, TINY) == [1]

@@ -104,3 +104,59 @@ def test_removing_frees_what_was_found_and_nothing_else(store):
     assert gc.remove(store, garbage) == sum(g.bytes for g in garbage) > 0
     assert found(store) == {}
     assert store.newest_launch("depth").specs == (SPEC,)
+
+
+def test_the_only_checkpoint_stays_however_many_attempts_died_before_their_first(store):
+    attempt(store, ends="stopped")
+    for _ in range(3):
+        claim = claims.claim(store, SPEC, liveness.this_process("depth", 1))
+        claims.fail(claim, Failure(failure="stopped", cause="on request"))
+    assert found(store) == {}
+
+
+def test_while_a_launch_cannot_be_read_no_trial_is_unnamed(store):
+    attempt(store, ends="finished")
+    (store.sweep_folder("depth") / "launches" / "1.json").write_bytes(b"{")
+    assert found(store) == {}
+
+
+def test_a_trial_that_is_launched_and_finished_while_gc_looks_is_needed(store, monkeypatch):
+    other, listed = SPEC.changed(seed=7), Store.trial_ids
+
+    def meanwhile(looking):
+        monkeypatch.setattr(Store, "trial_ids", listed)
+        launch_of(store, other)
+        attempt(store, other, ends="finished")
+        return listed(looking)
+
+    monkeypatch.setattr(Store, "trial_ids", meanwhile)
+    assert found(store) == {}
+
+
+def launch_of(store, spec):
+    fields = (spec.identity_fields(),)
+    store.record_launch(Launch(sweep="other", number=0, time_ms=1, host="here", trials=fields))
+
+
+def test_a_trial_that_is_launched_or_begun_after_gc_looked_stays(store):
+    named, begun, neither = (SPEC.changed(seed=seed) for seed in (7, 8, 9))
+    for spec in (named, begun, neither):
+        attempt(store, spec)
+    garbage = sorted(gc.find(store), key=lambda item: "-s9-" in item.path.name)
+    assert len(garbage) == 3
+    launch_of(store, named)
+    attempt(store, begun, ends="")
+    assert gc.remove(store, garbage) == garbage[-1].bytes
+    assert set(store.trial_ids()) == {named.trial_id, begun.trial_id}
+    assert found(store) == {}
+
+
+def test_the_scratch_of_a_launch_is_left_alone_while_trials_run(store):
+    claim = attempt(store, ends="")
+    scratch = store.root / ".ray-scratch-x"
+    scratch.mkdir()
+    past = store.now() - gc.TEMPORARY_S - 60
+    os.utime(scratch, (past, past))
+    assert found(store) == {}
+    claims.fail(claim, Failure(failure="stopped", cause="on request"))
+    assert found(store) == {".ray-scratch-x": "scratch of a launch that was killed"}

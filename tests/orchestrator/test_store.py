@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -230,3 +231,32 @@ def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path, cut, tail):
     kept = whole[: min(cut, len(whole))].count(b"\n")
     assert found == records[: len(found)]
     assert len(found) in (kept, kept + 1)
+
+
+def test_a_link_whose_answer_was_lost_counts_as_made(store, monkeypatch):
+    """NFS repeats a call without an answer, and is told that the name exists."""
+    link = os.link
+
+    def answer_lost(source, target):
+        link(source, target)
+        raise FileExistsError
+
+    monkeypatch.setattr(os, "link", answer_lost)
+    assert store.record_launch(a_launch()).number == 1
+    assert store.launch_numbers("depth") == [1]
+
+
+def test_a_clock_of_this_host_that_is_set_kills_no_attempt(store, monkeypatch):
+    claim = claims.claim(store, SPEC, liveness.this_process().model_copy(update={"boot_id": "x"}))
+    (claim.folder / results.HEARTBEAT).touch()
+    assert store.state(SPEC).state == "running"
+    set_back = time.time() + 3600
+    monkeypatch.setattr(time, "time", lambda: set_back)
+    assert store.state(SPEC).state == "running"
+
+
+def test_a_stop_of_a_launch_whose_file_is_gone_does_not_reach_the_next(store):
+    store.record_launch(a_launch())
+    store.request_stop("depth", Stop(launch=1, mode="now"))
+    (store.sweep_folder("depth") / "launches" / "1.json").unlink()
+    assert store.stop_for("depth", store.record_launch(a_launch()).number) is None
