@@ -44,7 +44,8 @@ class Event:
         match self.kind:
             case "begun":
                 again = f", attempt {status.attempt}" if status.attempt > 1 else ""
-                return f"{self.label}: begins{again} ({status.owner or 'worker unknown'})"
+                where = f" ({status.owner})" if status.owner else ""  # over between two looks
+                return f"{self.label}: begins{again}{where}"
             case "epoch":
                 return f"{self.label}: epoch {epochs_text(status)}{_accuracy(status)}"
             case "finished":

@@ -94,6 +94,34 @@ def _against_the_paper(
     others = [verdict for verdict in judged if verdict.outcome == "not run"]
     equal = sum(verdict.outcome == "reproduced" for verdict in counts)
     unmapped = [row for row in rows if row.kind == "unmapped"]
+    tested = [shape for shape in checked if shape.outcome != "not run"]
+    untested = [shape for shape in checked if shape.outcome == "not run"]
+    parts = _verdicts(values)
+    if tested:
+        parts.append(page.table(shape_table(tested)))
+    folded = [
+        (
+            f"{len(counts)} published parameter counts, {equal} equal to ours",
+            verdict_table(counts),
+        ),
+        (f"{len(others)} published values not run", verdict_table(others)),
+        (
+            f"{len(untested)} of the paper's {len(checked)} statements not run",
+            shape_table(untested),
+        ),
+        (f"{len(unmapped)} published values unmapped", _unmapped(unmapped)),
+    ]
+    return parts + [page.folded(name, page.table(table)) for name, table in folded if table.rows]
+
+
+def _verdicts(values: Sequence[verdicts.Verdict]) -> list[str]:
+    if not values:
+        return [
+            page.paragraph(
+                "No finished trial has the network, data and freezing mode of a value that the "
+                "paper published."
+            )
+        ]
     return [
         page.paragraph(
             f"Reproduced: two one-sided t tests (5 %) show the difference to be below "
@@ -102,13 +130,6 @@ def _against_the_paper(
             "must be equal. Under another protocol there is no verdict, only the numbers."
         ),
         page.table(verdict_table(values)),
-        page.table(shape_table(checked)),
-        page.folded(
-            f"{len(counts)} published parameter counts, {equal} equal to ours",
-            page.table(verdict_table(counts)),
-        ),
-        page.folded(f"{len(others)} published values not run", page.table(verdict_table(others))),
-        page.folded(f"{len(unmapped)} published values unmapped", page.table(_unmapped(unmapped))),
     ]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from orchestrator.reporting.replicates import Replicates, mode
 from orchestrator.reporting.statistics import Estimate
@@ -34,8 +34,8 @@ RC = {
     "hatch.linewidth": 0.6,
 }
 _NO_DATE: dict[str, Any] = {"svg": {"Date": None}, "png": {"Software": None}}
-PANEL_WIDTH, PANEL_HEIGHT, LEGEND_ROW = 3.4, 2.4, 0.2
-"""Inches: one column of a journal."""
+PANEL_WIDTH, PANEL_HEIGHT, LEGEND_ROW, CHARACTER = 3.4, 2.4, 0.2, 0.065
+"""Inches: one column of a journal, a line of a legend, a letter of a label."""
 DPI = 150
 
 
@@ -99,8 +99,16 @@ def network(spec: TrialSpec) -> str:
     return f"{_FAMILIES[spec.model]}-{spec.depth}{width}"
 
 
+COLUMNS = 3
+
+
+def rows(count: int) -> int:
+    """Rows of a figure of so many panels."""
+    return -(-count // COLUMNS)
+
+
 def panels(
-    count: int, columns: int = 3, height: float = PANEL_HEIGHT, share_y: bool = True
+    count: int, columns: int = COLUMNS, height: float = PANEL_HEIGHT, share_y: bool = True
 ) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels in rows of up to `columns`, on one scale of y if so asked."""
     across = min(count, columns)
@@ -126,9 +134,8 @@ def legend(figure: Figure, axes: Sequence[Axes], paper: bool = False) -> None:
             [], [], color="0.4", marker="o", linestyle=":", markerfacecolor="white", linewidth=1
         )
     widest = 0.75 + 0.075 * max((len(label) for label in found), default=0)  # inches
-    width, height = figure.get_size_inches()
-    columns = max(1, min(len(found), int(width / widest)))
-    figure.set_size_inches(width, height + LEGEND_ROW * -(-len(found) // columns))
+    columns = max(1, min(len(found), int(figure.get_size_inches()[0] / widest)))
+    make_higher(figure, LEGEND_ROW * -(-len(found) // columns))
     figure.legend(
         found.values(),
         found.keys(),
@@ -171,7 +178,7 @@ def title(axes: Axes, name: str, groups: Sequence[Replicates]) -> None:
     """The panel's name and how many seeds (n) stand behind its points."""
     counts = {len(group.results) for group in groups}
     low, high = min(counts), max(counts)
-    seeds = f"n = {low}" if low == high else f"n = {low} to {high}"
+    seeds = (f"n = {low}" if low == high else f"n = {low} to {high}").replace(" ", "\u00a0")
     axes.set_title(textwrap.fill(f"{name}, {seeds}" if name else seeds, 36))
 
 
@@ -185,22 +192,46 @@ def ticks_at(axes: Axes, values: Sequence[float]) -> None:
 
 
 def logarithmic(axes: Axes) -> None:
-    """A logarithmic x axis for counts, with ticks at 1, 2 and 5 times powers of ten."""
+    """A logarithmic x axis for counts, with ticks at 1, 2 and 5 times powers of ten; where fewer
+    than two of those are in sight the axis stays linear, with its own ticks."""
+    low, high = axes.get_xlim()
+    formatter = FuncFormatter(lambda value, _: f"{value:,.0f}")
+    if low > 0 and high / low < 5:
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.xaxis.set_major_formatter(formatter)
+        return
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_major_formatter(formatter)
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def names_below(axes: Axes, names: Sequence[str]) -> None:
-    """Categories below groups of bars, slanted where they are many."""
-    slanted = sum(map(len, names)) > 30
-    axes.set_xticks(range(len(names)), list(names))
-    if slanted:
-        axes.tick_params(axis="x", rotation=20)
+def names_below(axes: Axes, names: Sequence[str]) -> float:
+    """Categories below groups of bars: without what all share, slanted where they are long, upright
+    where they are many. Returns the inches of height that upright ones take (see `make_higher`)."""
+    shown = _distinct(names)
+    rotation = 0 if sum(map(len, shown)) <= 30 else 20 if len(shown) <= 3 else 90
+    axes.set_xticks(range(len(shown)), shown)
+    if rotation:
+        axes.tick_params(axis="x", rotation=rotation)
         for text in axes.get_xticklabels():
             text.set(ha="right", rotation_mode="anchor")
+            text.set_verticalalignment("center" if rotation == 90 else "top")
     axes.grid(axis="x", visible=False)
+    return CHARACTER * max(map(len, shown)) if rotation == 90 else 0.0
+
+
+def make_higher(figure: Figure, inches: float) -> None:
+    """Give what stands below the panels its room, so that they keep theirs."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + inches)
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names of several parts, as `ResNet-8, lr 0.1`, without the parts that all of them have."""
+    parts = [name.split(", ") for name in names]
+    shared = set(parts[0]).intersection(*parts[1:]) if len(names) > 1 else set()
+    return [", ".join(part for part in found if part not in shared) for found in parts]
 
 
 def encode(figure: Figure, kind: str) -> bytes:

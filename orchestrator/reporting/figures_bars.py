@@ -18,7 +18,7 @@ def by_category(
     """Bars: a group for each value of `axis`, a bar a mode, a panel for each slice."""
     found = dict(list(slices(groups, axis).items())[:MOST_SLICES])
     figure, axes = drawing.panels(len(found))
-    paper = False
+    paper, names_height = False, 0.0
     for panel, (name, members) in zip(axes, found.items(), strict=True):
         values = list(dict.fromkeys(value_of(member.spec, axis) for member in members))
         labels = drawing.modes(members)
@@ -30,8 +30,9 @@ def by_category(
                 places = [place + offset for place in places]
             width = 0.6 if axis == "trainable" else 0.8 / len(labels)
             paper |= _bars(panel, label, places, list(bars.values()), width, rows)
-        drawing.names_below(panel, values)
+        names_height = max(names_height, drawing.names_below(panel, values))
         drawing.title(panel, name, members)
+    drawing.make_higher(figure, names_height * drawing.rows(len(found)))
     drawing.percent(axes)
     if axis != "trainable" or paper:
         drawing.legend(figure, axes, paper)

@@ -134,9 +134,10 @@ def shares(groups: Sequence[Replicates]) -> Drawn | None:
                 if mode(member.spec) == label
             }
             _share_bars(panel, label, bars, metric, 0.84 / len(labels))
-        drawing.names_below(panel, list(named))
+        names_height = drawing.names_below(panel, list(named))
         panel.set_ylim(0, min(100.0, panel.get_ylim()[1]))
         panel.set_ylabel(title)
+    drawing.make_higher(figure, names_height)
     drawing.legend(figure, axes)
     text = (
         "Disabled features (left), and ReLUs that are off on more than 99 % of the inputs (right)"

@@ -1,4 +1,5 @@
 import csv
+import html
 import io
 import re
 
@@ -9,6 +10,7 @@ from made_results import made
 from orchestrator import report
 from orchestrator.costing import costs
 from orchestrator.errors import UserError
+from orchestrator.reporting import drawing
 from orchestrator.reporting.figures_training import over_training
 from orchestrator.reporting.replicates import gather
 from orchestrator.store import Launch, Store
@@ -204,6 +206,18 @@ def test_categories_and_other_numbers_get_figures_of_their_own(store, tmp_path):
     assert names == {"accuracy_by_bn_init", "accuracy_lr", "training_curves"}
 
 
+def test_a_sweep_that_is_not_the_paper_s_has_no_empty_tables_of_the_paper(store, tmp_path):
+    specs = [TrialSpec(dataset="digits", lr=lr, epochs=1) for lr in (0.01, 0.1)]
+    launch(store, specs)
+    for spec in specs:
+        finish(store, spec, 40.0)
+    text = report.build(store, "depth", tmp_path / "out").read_text()
+    assert "No finished trial has the network, data and freezing mode" in text
+    assert "<tbody></tbody>" not in re.sub(r"\s", "", text)
+    assert "parameter counts" not in text
+    assert "10 of the paper's 10 statements not run" in html.unescape(text)
+
+
 def test_random_k_is_drawn_against_k(store, tmp_path):
     specs = [TrialSpec(epochs=1, trainable="random_k", k=k) for k in (1, 2)]
     specs.append(TrialSpec(epochs=1, trainable="bn_only"))
@@ -255,4 +269,32 @@ def test_panels_share_one_scale_that_holds_every_seed_of_every_panel():
     assert low <= 10
     assert high >= 95
     assert [panel.get_ylabel() for panel in axes] == ["test accuracy (%)", ""]
-    assert [panel.get_title() for panel in axes] == ["ResNet-14, n = 2", "ResNet-32, n = 2"]
+    assert [panel.get_title() for panel in axes] == [
+        "ResNet-14, n\u00a0=\u00a02",
+        "ResNet-32, n\u00a0=\u00a02",
+    ]
+
+
+def test_many_names_stand_upright_below_their_bars_without_what_they_share():
+    figure, (panel,) = drawing.panels(1)
+    names = [f"ResNet-8, batch_size {size}, lr {lr}" for size in (64, 128) for lr in (0.1, 0.2)]
+    inches = drawing.names_below(panel, names)
+    shown = [text.get_text() for text in panel.get_xticklabels()]
+    assert shown[0] == "batch_size 64, lr 0.1"
+    assert {text.get_rotation() for text in panel.get_xticklabels()} == {90.0}
+    height = figure.get_size_inches()[1]
+    drawing.make_higher(figure, inches)
+    assert figure.get_size_inches()[1] > height + 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "scale"), [(78_000, 90_000, "linear"), (78_000, 900_000, "log")]
+)
+def test_an_axis_of_counts_has_at_least_two_ticks_whatever_it_spans(low, high, scale):
+    figure, (panel,) = drawing.panels(1)
+    panel.plot([low, high], [1, 2])
+    drawing.logarithmic(panel)
+    figure.canvas.draw()
+    left, right = panel.get_xlim()
+    ticks = [tick for tick in panel.get_xticks() if left <= tick <= right]
+    assert (panel.get_xscale(), len(ticks) >= 2) == (scale, True)
