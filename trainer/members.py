@@ -57,7 +57,7 @@ class Pack:
         """Train all members; the outcome of each, and never an exception."""
         spec = next(iter(self.members.values())).spec  # the settings are the same for all
         numerics.reset_peak_memory(self.device)
-        with numerics.settings(spec, self.options.threads):
+        with numerics.settings(spec, self.options.threads), numerics.current(self.device):
             for index in self.members:
                 with self.alone(index):
                     self.trials[index] = self.build(index)

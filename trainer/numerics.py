@@ -22,6 +22,10 @@ import torch
 from trainer.errors import OutOfMemory, SpecError
 from trainer.spec import TrialSpec
 
+# torch reads it once, at a process's first matrix product on a GPU, and refuses products of
+# deterministic trials without it; a worker may have trained others before.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 
 def choose_device(name: str) -> torch.device:
     """`auto`: a CUDA device where there is one, else the CPU. Raises SpecError for an unknown."""
@@ -92,6 +96,7 @@ def same(before: dict[str, Any], now: dict[str, Any]) -> bool:
 def settings(spec: TrialSpec, threads: int) -> Iterator[None]:
     """torch's global settings for one trial; the earlier ones return at the end."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    filling: Any = torch.utils.deterministic
     before = (
         torch.get_num_threads(),
         torch.are_deterministic_algorithms_enabled(),
@@ -100,13 +105,13 @@ def settings(spec: TrialSpec, threads: int) -> Iterator[None]:
         cudnn.deterministic,
         cudnn.allow_tf32,
         matmul.allow_tf32,
+        filling.fill_uninitialized_memory,
     )
     random_state = torch.get_rng_state()  # building a module draws from the global generator
     try:
         torch.set_num_threads(threads)
-        if spec.deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(spec.deterministic)
+        filling.fill_uninitialized_memory = False  # a kernel for each tensor; nothing here needs it
         cudnn.benchmark, cudnn.deterministic = False, spec.deterministic
         cudnn.allow_tf32 = matmul.allow_tf32 = False
         yield
@@ -115,7 +120,12 @@ def settings(spec: TrialSpec, threads: int) -> Iterator[None]:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1], warn_only=before[2])
         cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = before[3:6]
-        matmul.allow_tf32 = before[6]
+        matmul.allow_tf32, filling.fill_uninitialized_memory = before[6:8]
+
+
+def current(device: torch.device) -> AbstractContextManager[Any]:
+    """On a GPU: streams and graphs that name no device are made on this one meanwhile."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def autocast(spec: TrialSpec, device: torch.device) -> AbstractContextManager[Any]:
@@ -143,13 +153,19 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
         isinstance(error, torch.OutOfMemoryError)
         or "not enough memory" in text
         or "can't allocate memory" in text
-        or "CUBLAS_STATUS_ALLOC_FAILED" in text
+        or "out of memory" in text  # CUDA's and Triton's own calls
+        or "STATUS_ALLOC_FAILED" in text  # cuBLAS, cuDNN
     )
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Begin to measure: a reused worker had other trials before this one."""
+    """Begin to measure: a reused worker had other trials before this one.
+
+    What they left in torch's cache of a GPU's memory goes to whoever shares the GPU.
+    """
     if device.type == "cuda":
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # or cuda:0 has no statistics yet
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     else:
         with suppress(OSError):  # Linux alone has it; elsewhere the peak is the process's

@@ -70,7 +70,11 @@ def train(
     device = numerics.choose_device(options.device)
     numerics.reset_peak_memory(device)
     folder.mkdir(parents=True, exist_ok=True)
-    with numerics.settings(spec, options.threads), numerics.memory_errors(device):
+    with (
+        numerics.settings(spec, options.threads),
+        numerics.memory_errors(device),
+        numerics.current(device),
+    ):
         return Trial(spec, folder, attempt, resume, options, device).run()
 
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -31,6 +34,7 @@ def test_settings_hold_inside_and_return_after_an_error() -> None:
         with numerics.settings(small(deterministic=True), 1):
             assert torch.get_num_threads() == 1
             assert torch.are_deterministic_algorithms_enabled()
+            assert not torch.utils.deterministic.fill_uninitialized_memory
             torch.rand(3)
             raise KeyError
 
@@ -38,6 +42,7 @@ def test_settings_hold_inside_and_return_after_an_error() -> None:
         fail()
     assert torch.get_num_threads() == 2
     assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -51,6 +56,27 @@ def test_too_large_a_network_is_out_of_memory_and_nothing_else(tmp_path, options
     with pytest.raises(OutOfMemory, match="memory") as caught:
         train(small(width=10**6), tmp_path, options=options)
     assert caught.value.peak_bytes > 0
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "Triton Error [CUDA]: out of memory",
+    ],
+)
+def test_a_gpu_without_memory_is_told_in_all_its_words(message) -> None:
+    with pytest.raises(OutOfMemory), numerics.memory_errors(CPU):
+        raise RuntimeError(message)
+
+
+def test_products_of_deterministic_trials_are_allowed_whatever_was_trained_before() -> None:
+    code = "import os, trainer.numerics; print(os.environ['CUBLAS_WORKSPACE_CONFIG'])"
+    bare = {k: v for k, v in os.environ.items() if k != "CUBLAS_WORKSPACE_CONFIG"}
+    found = subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True)
+    assert found.stdout.strip() in (":4096:8", ":16:8"), found.stderr  # what torch accepts
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), ValueError("x")])
