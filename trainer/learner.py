@@ -109,7 +109,9 @@ class Learner:
     def record_graph(self, capture: graphs.Capture | None = None) -> bool:
         """Let full batches be replayed as one CUDA graph; False where that cannot be done."""
         side, size = image_size_of(self.spec), self.spec.batch_size
-        images = torch.randn(size, side, side, 3, device=self.device).permute(0, 3, 1, 2)
+        draw = torch.Generator().manual_seed(0)  # not the GPU's, which is everybody's
+        pixels = torch.randn(size, side, side, 3, generator=draw)
+        images = pixels.to(self.device).permute(0, 3, 1, 2)
         labels = torch.arange(size, device=self.device) % classes_of(self.spec)
         self.model.train()
         self.graph = graphs.record(

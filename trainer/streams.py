@@ -8,6 +8,7 @@ fill a part of a GPU only; those of several streams run side by side. Not measur
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -25,7 +26,8 @@ class Streams(Pack):
     def __init__(self, members: dict[int, Member], options: Options) -> None:
         super().__init__(members, options)
         on_gpu = self.device.type == "cuda"
-        self.streams = {index: _new_stream(self.device) for index in members} if on_gpu else {}
+        numbers = enumerate(members) if on_gpu else ()
+        self.streams = {index: _stream(self.device, number) for number, index in numbers}
         self.turns: dict[int, Iterator[int]] = {}
         """The steps that each member still has to take."""
 
@@ -71,5 +73,7 @@ class Streams(Pack):
             del self.turns[index], self.trials[index]
 
 
-def _new_stream(device: torch.device) -> torch.cuda.Stream:
+@functools.cache
+def _stream(device: torch.device, number: int) -> torch.cuda.Stream:  # noqa: ARG001
+    """The same for the next pack: each new stream would get a cuBLAS workspace, for good."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -56,7 +56,9 @@ def test_a_replayed_step_trains_as_the_step_itself(
 def test_recording_leaves_the_learner_as_it_was() -> None:
     spec = small(trainable="bn_only")
     learner, fresh = Learner(spec, CPU), Learner(spec, CPU)
+    random_state = torch.get_rng_state()
     learner.record_graph(rerun)
+    assert torch.equal(torch.get_rng_state(), random_state)
     assert learner.final_digest() == fresh.final_digest()
     assert all(parameter.grad is None for parameter in learner.model.parameters())
 
