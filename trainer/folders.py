@@ -181,9 +181,9 @@ class FolderTraining:
         size = self.spec.batch_size
         items = _Augmented(self.listing, self.spec, epoch)
         groups = _groups(order[first_step * size :], size)
-        for pixels, labels, brightness in _in_workers(items, groups, self.workers):
-            shift = brightness.to(self.device) if self.spec.brightness else None
-            yield self.normalise(pixels.to(self.device), shift), labels.to(self.device)
+        for batch in _on_device(items, groups, self.workers, self.device):
+            pixels, labels, brightness = batch
+            yield self.normalise(pixels, brightness if self.spec.brightness else None), labels
 
 
 @dataclass(frozen=True)
@@ -204,8 +204,8 @@ class FolderEvaluation:
         """As in trainer.data.Evaluation."""
         items = _Plain(self.listing, image_size_of(self.spec))
         groups = _groups(range(self.count), EVALUATION_BATCH)
-        for pixels, labels in _in_workers(items, groups, self.workers):
-            yield self.normalise(pixels.to(self.device)), labels.to(self.device)
+        for pixels, labels in _on_device(items, groups, self.workers, self.device):
+            yield self.normalise(pixels), labels
 
 
 class _Augmented(Dataset[tuple[Tensor, Tensor, Tensor]]):
@@ -252,12 +252,23 @@ def _groups(indices: Iterable[int], size: int) -> list[list[int]]:
     return list(iter(lambda: list(islice(iterator, size)), []))
 
 
-def _in_workers(items: Dataset[Any], groups: list[list[int]], workers: int) -> Iterator[Any]:
+def _on_device(
+    items: Dataset[Any], groups: list[list[int]], workers: int, device: torch.device
+) -> Iterator[list[Tensor]]:
+    """The same on `device`. Out of pinned memory a GPU copies while its earlier steps still run."""
+    for columns in _in_workers(items, groups, workers, pinned=device.type == "cuda"):
+        yield [column.to(device, non_blocking=True) for column in columns]
+
+
+def _in_workers(
+    items: Dataset[Any], groups: list[list[int]], workers: int, pinned: bool = False
+) -> Iterator[Any]:
     """For each group its items' columns, stacked; made in worker processes (0: in this one)."""
     loader: DataLoader[Any] = DataLoader(
         items,
         batch_sampler=groups,
         num_workers=workers,
+        pin_memory=pinned,
         generator=torch.Generator(),  # or the loader draws from the global one
     )
     yield from loader
