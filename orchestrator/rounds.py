@@ -140,6 +140,7 @@ def _job(run: Run, pack: Sequence[TrialSpec], beside: int) -> Job:
         sweep=run.launch.sweep,
         launch=run.launch.number,
         trials=tuple(spec.identity_fields() for spec in pack),
+        device="cpu" if run.resources.gpus == 0 else "auto",
         threads=run.resources.cpus,
         kernels=run.resources.kernels,
         graphs=run.resources.graphs,

@@ -42,6 +42,8 @@ class Job:
     launch: int
     trials: tuple[dict[str, Any], ...]
     """The fields of each trial's spec that differ from the defaults: one pack."""
+    device: str = "auto"
+    """`cpu` where no GPU was asked for: Ray leaves a node's GPUs in the sight of such a worker."""
     threads: int = 1
     kernels: Kernels = "auto"
     graphs: bool = False
@@ -157,6 +159,7 @@ def _train(store: Store, job: Job, claimed: list[tuple[TrialSpec, Claim]]) -> No
             _record(job, claim, error)
     options = Options(
         data=Path(job.data),
+        device=job.device,
         threads=job.threads,
         kernels=job.kernels,
         graphs=job.graphs,

@@ -293,6 +293,14 @@ def test_trials_that_share_a_frozen_network_run_as_one_pack_with_results_of_thei
         assert other.digests["final"] == packed[spec.trial_id].digests["final"]
 
 
+@pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), ("auto", "auto")])
+def test_trials_that_asked_for_no_gpu_take_none_that_happens_to_be_there(gpus, device, here):
+    jobs = []
+    asked = new_launch("tiny", SPECS[:1], resources=Resources(gpus=gpus))
+    assert launch(asked, here, Counting(before=jobs.append)).exit_code == 0
+    assert [job.device for job in jobs] == [device]
+
+
 @pytest.mark.parametrize("kernels", ["stock", "fused"])
 def test_the_kernels_that_resources_ask_for_compute_the_trial(kernels, here):
     if kernels == "fused" and (problem := kernel.problem()):
