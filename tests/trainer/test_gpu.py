@@ -20,6 +20,7 @@ from trainer.train import train
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
 ]
 
 
@@ -107,7 +108,9 @@ def test_turns_on_streams_do_not_wait_for_the_device(tmp_path, options) -> None:
     running = Streams(
         dict(enumerate(pack(MIXED, tmp_path))), replace(options, device="cuda", graphs=True)
     )
-    running.trials = {index: running.build(index) for index in running.members}
+    for index in running.members:
+        with running.alone(index):
+            running.trials[index] = running.build(index)
     running.turns = {index: trial.steps() for index, trial in running.trials.items()}
     for index in running.trials:
         running._take_turn(index)  # the record before training waits

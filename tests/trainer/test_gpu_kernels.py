@@ -18,7 +18,10 @@ if not torch.cuda.is_available():
 
 from norm_suite import DTYPES, NormSuite, images, norm  # after the skip: it loads Triton
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
+]
 
 
 class TestOnGpu(NormSuite):
