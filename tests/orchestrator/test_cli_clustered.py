@@ -6,7 +6,7 @@ import pytest
 from fake_head import serving
 from test_jobs import SWEEP
 
-from orchestrator.cli import clustered
+from orchestrator.cli import clustered, screen
 from orchestrator.cluster import jobs
 from orchestrator.errors import UnreachableError
 
@@ -50,6 +50,20 @@ def test_a_cluster_that_cannot_be_reached_is_one_line_and_exit_code_3(bnsweep):
 
 def test_a_verb_that_works_at_home_only_has_no_such_option(bnsweep, sweep_file):
     assert bnsweep("plan", sweep_file, "--cluster", "http://127.0.0.1:1").code == 2
+
+
+@pytest.mark.parametrize(("answer", "code", "jobs_there"), [(False, 4, 0), (True, 0, 1)])
+def test_a_person_at_a_terminal_is_asked_before_trials_travel(
+    head, bnsweep, sweep_file, monkeypatch, answer, code, jobs_there
+):
+    asked = []
+    monkeypatch.setattr(screen, "interactive", lambda: True)
+    monkeypatch.setattr(screen, "ask", lambda question: asked.append(question) or answer)
+    submit = ("launch", sweep_file, "--cluster", head.url, "--detach")
+    assert (bnsweep(*submit).code, len(head.jobs)) == (code, jobs_there)
+    assert asked == [f"submit 2 trials, of unknown length, to {head.url}?"]
+    bnsweep(*submit, "-y")
+    assert (len(asked), len(head.jobs)) == (1, 1)
 
 
 def test_a_mistake_in_a_sweep_file_never_travels(head, bnsweep, sweep_file):
