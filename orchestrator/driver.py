@@ -164,11 +164,13 @@ def _record(store: Store, launch: Launch, weights: Mapping[str, Path]) -> Launch
 
 @contextlib.contextmanager
 def _forwarding(run: Run, forwarder: Forwarder | None) -> Iterator[None]:
-    """Forward while the launch runs; a launch with nothing to do or to send starts nothing."""
-    if forwarder is None or not (next_round(run).run or forwarder.backlog().trials):
+    """Forward while the launch runs; one with nothing to do or to send starts nothing."""
+    if forwarder is None:
         yield
         return
-    forwarder.start()
+    todo = next_round(run)
+    if todo.run or todo.others or forwarder.backlog().trials:
+        forwarder.start()
     try:
         yield
     finally:
@@ -219,9 +221,13 @@ def _signals(run: Run, observer: Observer) -> Iterator[list[int]]:
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         came.append(number)
-        if len(came) > 1:
+        if len(came) > 1 or run.overdue:
             raise KeyboardInterrupt
-        request_stop(run.store, run.launch.sweep, run.launch.number, "now")
+        try:
+            request_stop(run.store, run.launch.sweep, run.launch.number, "now")
+        except OSError as error:  # a full disk
+            observer.note(f"trials cannot be told to stop ({error}); once more to end at once")
+            return
         observer.note(
             "stopping: running trials end after their step, with a checkpoint "
             "(once more to end at once)"
@@ -238,15 +244,7 @@ def _signals(run: Run, observer: Observer) -> Iterator[list[int]]:
 def request_stop(
     store: Store, sweep: str, launch: int, mode: StopMode, trials: Sequence[str] = ()
 ) -> None:
-    """Ask the launch, and those before it, to stop: all its trials or only some.
-
-    Requests for single trials add up; one for the whole launch stands above them.
-    """
-    before = store.stop_for(sweep, launch)
-    if trials and before is not None:
-        if not before.trials:
-            return
-        trials = sorted({*before.trials, *trials})
+    """Ask the launch, and those before it, to stop: all its trials or only some."""
     store.request_stop(sweep, Stop(launch=launch, mode=mode, trials=tuple(trials)))
 
 

@@ -81,7 +81,8 @@ def _watch(
         if stop and stop.mode == "now":
             overdue = overdue or began + GRACE_S
             if began > overdue:
-                signal.raise_signal(signal.SIGINT)
+                run.overdue = True
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
         # Looking costs at most a twentieth of the driver's time, however many trials there are.
         pause_s = max(1.0, 20 * (time.monotonic() - began))

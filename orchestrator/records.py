@@ -76,3 +76,13 @@ class Stop(BaseModel):
     mode: StopMode
     trials: tuple[str, ...] = ()
     """Only these; empty: all."""
+    earlier: tuple[Stop, ...] = ()
+    """Requests made before that this one does not cover: they stand beside it."""
+
+    def covers(self, other: Stop) -> bool:
+        """Whether whoever obeys this request does all that the other one asks."""
+        return (
+            other.launch <= self.launch
+            and (self.mode == "now" or other.mode == "graceful")
+            and (not self.trials or (bool(other.trials) and {*other.trials} <= {*self.trials}))
+        )

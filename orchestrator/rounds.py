@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from orchestrator import claims, failures
+from orchestrator import claims, failures, liveness
 from orchestrator.language.resources import Resources
 from orchestrator.records import Launch, Stop, TrialStatus
 from orchestrator.settings import Settings
@@ -48,6 +48,8 @@ class Run:
     begun_with: dict[str, int] = field(default_factory=dict)
     """The newest attempt of each trial when the launch began: later ones are this launch's."""
     finished: dict[str, TrialStatus] = field(default_factory=dict)
+    overdue: bool = False
+    """Workers are still there long after a request to end at the next step: now they are killed."""
 
     def statuses(self) -> list[TrialStatus]:
         """All trials; a finished one is read once."""
@@ -62,15 +64,22 @@ class Run:
     @property
     def stop(self) -> Stop | None:
         """The request to stop the whole launch, if there is one."""
-        stop = self.store.stop_for(self.launch.sweep, self.launch.number)
-        return stop if stop and not stop.trials else None
+        return self.store.stop_for(self.launch.sweep, self.launch.number)
 
     def failures_here(self, trial_id: str) -> list[Failure]:
-        """How the trial's attempts since the launch began have failed, oldest first."""
+        """How the trial's attempts since the launch began have failed, oldest first.
+
+        One that another launch was asked to stop is no reason for this one to leave the trial.
+        """
         first = self.begun_with.get(trial_id, 0)
         numbers = [n for n in self.store.attempts(trial_id) if n > first]
-        found = (self.store.failure_of(trial_id, n) for n in numbers)
-        return [failure for failure in found if failure is not None]
+        found = [(n, self.store.failure_of(trial_id, n)) for n in numbers]
+        return [f for n, f in found if f and (f.failure != "stopped" or self._began(trial_id, n))]
+
+    def _began(self, trial_id: str, number: int) -> bool:
+        start = liveness.read_start(self.store.attempt_folder(trial_id, number))
+        here = (self.launch.sweep, self.launch.number)
+        return start is not None and (start.sweep, start.launch) == here
 
 
 @dataclass(frozen=True)
@@ -87,13 +96,12 @@ def next_round(run: Run) -> Round:
     """What is missing or unfinished and may run now."""
     statuses = {s.trial_id: s for s in run.statuses()}
     held = run.store.held_back(run.launch.sweep, run.launch.number)
-    stop = run.store.stop_for(run.launch.sweep, run.launch.number)
-    idle = {*held, *(stop.trials if stop else ())}
+    stops = run.store.stops_for(run.launch.sweep, run.launch.number)
+    idle = {*held, *(trial_id for stop in stops for trial_id in stop.trials)}
     todo, alone, pause_s = [], set(), 0.0
-    for spec in run.specs:
+    specs = [s for s in run.specs if not run.order.trials or s.trial_id in run.order.trials]
+    for spec in specs:
         status = statuses[spec.trial_id]
-        if run.order.trials and spec.trial_id not in run.order.trials:
-            continue
         if status.state in ("finished", "running") or spec.trial_id in idle:
             continue
         decision = _decide(run, spec, status)
@@ -102,7 +110,8 @@ def next_round(run: Run) -> Round:
             pause_s = max(pause_s, decision.pause_s)
             if decision.alone:
                 alone.add(spec.trial_id)
-    others = tuple(s for s in statuses.values() if s.state == "running")
+    running = [statuses[spec.trial_id] for spec in specs]
+    others = tuple(status for status in running if status.state == "running")
     return Round(tuple(todo), frozenset(alone), others, pause_s)
 
 

@@ -235,9 +235,10 @@ class Store:
         """Store the launch under the next free number, and return it with that number."""
         folder = self.sweep_folder(launch.sweep) / "launches"
         folder.mkdir(parents=True, exist_ok=True)
-        stop = self.stop_for(launch.sweep, 0)  # of a launch whose file somebody removed, it may be
-        taken = (*self.launch_numbers(launch.sweep), stop.launch if stop else 0)
-        number = max(taken) + 1
+        taken = self.launch_numbers(launch.sweep)
+        # Also of launches whose files somebody removed: the new one shall not obey for them.
+        taken += [stop.launch for stop in self.stops_for(launch.sweep, 0)]
+        number = max(taken, default=0) + 1
         while True:
             numbered = launch.model_copy(update={"number": number})
             if results.write_once(folder / f"{number}.json", results.as_json(numbered)):
@@ -245,16 +246,23 @@ class Store:
             number += 1
 
     def request_stop(self, name: str, stop: Stop) -> None:
-        """Write the sweep's stop.json."""
-        results.write_json(self.sweep_folder(name) / "stop.json", stop)
+        """Write the sweep's stop.json. Requests add up: none lifts another one."""
+        earlier = tuple(other for other in self.stops_for(name, 0) if not stop.covers(other))
+        added = stop.model_copy(update={"earlier": earlier})
+        results.write_json(self.sweep_folder(name) / "stop.json", added)
 
-    def stop_for(self, name: str, launch: int) -> Stop | None:
-        """The request that the launch must obey, if there is one."""
+    def stops_for(self, name: str, launch: int) -> list[Stop]:
+        """All requests that the launch must obey."""
         try:
             stop = Stop.model_validate_json((self.sweep_folder(name) / "stop.json").read_bytes())
         except (OSError, ValidationError):
-            return None
-        return stop if stop.launch >= launch else None
+            return []
+        return [found for found in (stop, *stop.earlier) if found.launch >= launch]
+
+    def stop_for(self, name: str, launch: int, trial_id: str = "") -> Stop | None:
+        """The strongest request that the launch must obey with the trial; without one, with all."""
+        found = [s for s in self.stops_for(name, launch) if not s.trials or trial_id in s.trials]
+        return max(found, key=lambda stop: stop.mode == "now", default=None)
 
     def hold_back(self, name: str, launch: int, held: dict[str, str]) -> None:
         """Tell the launch's workers which trials not to begin, and why."""

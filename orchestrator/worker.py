@@ -77,10 +77,8 @@ class Watch:
 
 def stop_mode(store: Store, job: Job, trial_id: str) -> str | None:
     """`graceful` (begin nothing), `now` (end after the step), or None, for one trial."""
-    stop = store.stop_for(job.sweep, job.launch)
-    if stop is None or (stop.trials and trial_id not in stop.trials):
-        return None
-    return stop.mode
+    stop = store.stop_for(job.sweep, job.launch, trial_id)
+    return stop.mode if stop else None
 
 
 def run_pack(job: Job) -> None:
@@ -132,10 +130,10 @@ def run_claimed(store: Store, job: Job, claimed: list[tuple[TrialSpec, Claim]]) 
     """Train the claimed trials to their results, or record why there are none."""
     folders = [claim.folder for _, claim in claimed]
     with contextlib.ExitStack() as stack:
-        for folder in folders:
-            stack.enter_context(Heartbeat(folder))
-        stack.enter_context(_log_to([folder / results.LOG for folder in folders]))
         try:
+            for folder in folders:
+                stack.enter_context(Heartbeat(folder))
+            stack.enter_context(_log_to([folder / results.LOG for folder in folders]))
             _train(store, job, claimed)
         except Exception as error:  # whatever it is, it belongs to these trials alone
             for _, claim in claimed:

@@ -34,7 +34,7 @@ def lr(spec: TrialSpec, step: int, steps_per_epoch: int) -> float:
         return rate * spec.lr_decay ** (after // steps_per_epoch)
     if spec.schedule == "cosine":
         length = (spec.epochs - spec.warmup_epochs) * steps_per_epoch
-        return rate * _cosine(after / length)
+        return rate * _cosine(after / max(length, 1))  # no epochs: only a record of the beginning
     if spec.schedule == "cosine_restarts":
         length = spec.restart_epochs * steps_per_epoch
         return rate * _cosine(after % length / length)

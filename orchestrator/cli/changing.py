@@ -11,6 +11,7 @@ from orchestrator import settings
 from orchestrator.cli import names, options, screen
 from orchestrator.cli.options import examples
 from orchestrator.driver import request_stop
+from orchestrator.mirroring.mirror import specs_of
 from orchestrator.store import Store
 
 app = typer.Typer(rich_markup_mode=None)
@@ -34,17 +35,19 @@ def stop(
     `bnsweep resume` goes on from where they are.
     """
     opened = Store(settings.load(store).store)
-    launch = names.launch_of(opened, name)
+    launch = names.launch_of(opened, name).number
+    launch = max(launch, *opened.launch_numbers(name))  # also one whose file is damaged
     wanted = [names.trial_id(opened, typed) for typed in trials]
-    chosen = [spec for spec in launch.specs if not wanted or spec.trial_id in wanted]
+    # Of all launches: one from before the sweep file lost trials may still be training them.
+    chosen = [s for s in specs_of(opened, name) if not wanted or s.trial_id in wanted]
     states = {spec.trial_id: opened.state(spec).state for spec in chosen}
     finished = set(states.values()) == {"finished"}
     if not finished:
-        request_stop(opened, name, launch.number, "now" if now else "graceful", wanted)
+        request_stop(opened, name, launch, "now" if now else "graceful", wanted)
     running = [trial_id for trial_id, state in states.items() if state == "running"]
     if as_json:
         mode = "now" if now else "graceful"
-        screen.show_json({"sweep": name, "launch": launch.number, "mode": mode, "running": running})
+        screen.show_json({"sweep": name, "launch": launch, "mode": mode, "running": running})
         return
     if finished:
         screen.show(f"{name}: is finished; there is nothing to stop")

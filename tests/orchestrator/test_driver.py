@@ -1,6 +1,8 @@
 """Launches in this process, with real trials of the smallest network on synthetic images."""
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +12,13 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator import claims, liveness, settings
+from orchestrator import claims, liveness, monitor, settings, worker
 from orchestrator.driver import InlineLauncher, launch, new_launch, request_stop
 from orchestrator.language.resources import Resources
+from orchestrator.mirroring.lease import Lease
 from orchestrator.rounds import Order
 from orchestrator.store import Store
+from orchestrator.tracking import MemoryTracker
 from trainer import errors, kernel, results
 from trainer.results import Failure
 from trainer.spec import TrialSpec
@@ -412,3 +416,82 @@ def test_a_worker_killed_between_its_result_and_the_publishing_leaves_a_finished
     assert (status.state, "before its result was published" in status.cause) == ("stopped", True)
     assert run(here, [TINY]).exit_code == 0
     assert attempts(here, TINY) == [1]
+
+
+def test_a_trial_that_another_launch_began_and_was_told_to_stop_is_taken_over(here):
+    def another_begins_the_next(_):
+        if not attempts(here, SPECS[1]):
+            claim = claimed(here, SPECS[1])
+            claims.fail(claim, Failure(failure="stopped", cause="on request", attempt=1))
+
+    outcome = run(here, SPECS[:2], Counting(before=another_begins_the_next))
+    assert outcome.exit_code == 0
+    assert attempts(here, SPECS[1]) == [1, 2]
+
+
+def test_a_launch_of_named_trials_does_not_wait_for_the_others(here):
+    claimed(here, SPECS[1], host="elsewhere", boot_id="other")
+    outcome = run(here, SPECS[:2], order=Order(trials=(SPECS[0].trial_id,)))
+    assert [s.state for s in outcome.statuses] == ["finished", "running"]
+
+
+def test_workers_that_do_not_obey_are_left_after_the_grace_whoever_asked(here, monkeypatch):
+    monkeypatch.setattr(monitor, "GRACE_S", 0.1)
+    over = threading.Event()
+
+    class Hanging(InlineLauncher):
+        def run(self, jobs):
+            request_stop(Store(here.store), "tiny", jobs[0].launch, "now")
+            assert over.wait(60), "nobody ended it"
+
+    watcher = Watcher()
+    outcome = run(here, [TINY], Hanging(), observer=watcher)
+    assert outcome.stopped
+    assert any("ended at once" in note for note in watcher.notes)
+
+
+def test_a_signal_on_a_full_disk_is_no_crash(here, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    class Interrupted(InlineLauncher):
+        def run(self, jobs):
+            with monkeypatch.context() as patched:
+                patched.setattr(Store, "request_stop", full)
+                os.kill(os.getpid(), signal.SIGINT)
+            super().run(jobs)
+
+    watcher = Watcher()
+    assert run(here, [TINY], Interrupted(), observer=watcher).exit_code == 0
+    assert any("No space left" in note for note in watcher.notes)
+
+
+def test_a_launch_that_only_waited_gives_the_forwarders_lease_back(here):
+    claim = claimed(here, TINY, host="elsewhere", boot_id="other")
+    tracker = MemoryTracker()
+
+    def give_up():
+        time.sleep(1.5)
+        claims.fail(claim, Failure(failure="stopped", cause="on request"))
+
+    other = threading.Thread(target=give_up)
+    other.start()
+    outcome = run(here, [TINY], tracker=tracker)
+    other.join()
+    assert (outcome.exit_code, outcome.backlog.empty) == (0, True)
+    assert Lease(Store(here.store), "tiny").take()
+
+
+def test_a_claim_whose_folder_is_gone_is_no_crash_and_its_pack_says_why(here):
+    held = [(spec, claimed(here, spec)) for spec in heads(0.01, 0.02)]
+    shutil.rmtree(held[0][1].folder)
+    fields = tuple(spec.identity_fields() for spec, _ in held)
+    job = worker.Job(str(here.store), str(here.data), "tiny", 1, fields)
+    worker.run_claimed(Store(here.store), job, held)
+    assert Store(here.store).state(held[1][0]).state == "failed"
+    assert run(here, [spec for spec, _ in held]).exit_code == 0
+
+
+def test_a_trial_of_no_epochs_is_evaluated_under_each_schedule(here):
+    specs = [TINY.changed(epochs=0, schedule=name) for name in ("step", "constant", "cosine")]
+    assert run(here, specs).exit_code == 0

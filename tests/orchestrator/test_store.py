@@ -260,3 +260,36 @@ def test_a_stop_of_a_launch_whose_file_is_gone_does_not_reach_the_next(store):
     store.request_stop("depth", Stop(launch=1, mode="now"))
     (store.sweep_folder("depth") / "launches" / "1.json").unlink()
     assert store.stop_for("depth", store.record_launch(a_launch()).number) is None
+
+
+def test_requests_to_stop_add_up_and_none_lifts_another(store):
+    store.record_launch(a_launch())
+
+    def mode(launch, trial_id=""):
+        stop = store.stop_for("depth", launch, trial_id)
+        return stop and stop.mode
+
+    store.request_stop("depth", Stop(launch=2, mode="graceful"))
+    store.request_stop("depth", Stop(launch=1, mode="now"))  # Ctrl-C at an older launch
+    assert (mode(1), mode(2), mode(3)) == ("now", "graceful", None)
+    store.request_stop("depth", Stop(launch=2, mode="now", trials=("a",)))
+    store.request_stop("depth", Stop(launch=3, mode="graceful", trials=("a", "b")))
+    store.request_stop("depth", Stop(launch=3, mode="now", trials=("c",)))
+    assert (mode(2), mode(2, "a"), mode(2, "d")) == ("graceful", "now", "graceful")
+    assert [mode(3, trial) for trial in ("a", "b", "c", "d")] == [
+        "graceful",
+        "graceful",
+        "now",
+        None,
+    ]
+
+
+def test_a_request_that_covers_the_others_stands_alone(store):
+    store.record_launch(a_launch())
+    store.request_stop("depth", Stop(launch=1, mode="graceful", trials=("a",)))
+    store.request_stop("depth", Stop(launch=1, mode="now", trials=("a", "b")))
+    assert len(store.stops_for("depth", 0)) == 1
+    store.request_stop("depth", Stop(launch=2, mode="graceful"))
+    assert len(store.stops_for("depth", 0)) == 2
+    store.request_stop("depth", Stop(launch=2, mode="now"))
+    assert store.stops_for("depth", 0) == [Stop(launch=2, mode="now")]
