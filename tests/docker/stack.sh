@@ -12,6 +12,7 @@
 # KEEP=DIR       keep the engine's data there, for a second run that needs no build
 # WHEELS=DIR     a folder with a CPU wheel of torch (without one, TORCH_CPU_INDEX or the CUDA wheels)
 set -euo pipefail
+export DOCKER_BUILDKIT=1 # the Dockerfile mounts; Debian's engine would not by itself
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d /tmp/bnsweep-docker-XXXXXX)
 keep=${KEEP:-$work}
@@ -23,6 +24,7 @@ cleanup() {
     kill "$(cat "$work/pid")" 2>/dev/null || true
     wait
   fi
+  umount "$work"/exec/netns/* 2>/dev/null || true
   rm -rf "$work"
 }
 
