@@ -37,7 +37,9 @@ class TrialStatus:
     updated_ms: int | None = None
     """When the last epoch was recorded."""
     seconds: float | None = None
-    """Training time of a finished trial."""
+    """Training time of a finished trial; in a pack that of the whole pack."""
+    packed: int = 1
+    """How many trials trained together with a finished one, itself included."""
 
 
 class Launch(BaseModel):

@@ -482,6 +482,7 @@ def _finished_status(trial_id: str, path: Path) -> TrialStatus | None:
             started_ms=int(found["started_ms"]),
             updated_ms=int(found["finished_ms"]),
             seconds=float(found["seconds"]),
+            packed=int(found.get("numerics", {}).get("packed", 1)),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return TrialStatus(

@@ -61,16 +61,17 @@ class History:
         return rates
 
     def _finished(self) -> Iterable[tuple[TrialSpec, float]]:
+        """Trials and their seconds: in a pack each took its share of the pack's."""
         seen = {status.trial_id for _, status in self._planned}
         for spec, status in self._planned:
             if status.seconds is not None:
-                yield spec, status.seconds
+                yield spec, status.seconds / status.packed
         others = (name for name in self._store.trial_ids() if name not in seen)
         for _, trial_id in zip(range(MAX_READ), others, strict=False):
             status = self._store.state(trial_id)
             spec_read = self._store.spec(trial_id) if status.seconds is not None else None
             if spec_read is not None and status.seconds is not None:
-                yield spec_read, status.seconds
+                yield spec_read, status.seconds / status.packed
 
 
 def _keys(spec: TrialSpec) -> list[tuple[str, tuple[object, ...], float]]:

@@ -45,9 +45,11 @@ def claimed(store, spec):
     return claims.claim(store, spec, liveness.this_process("tiny", 1))
 
 
-def finish(store, spec, seconds=1.0):
+def finish(store, spec, seconds=1.0, packed=1):
     claim = claimed(store, spec)
-    result = made(spec).model_copy(update={"seconds": seconds})
+    found = made(spec)
+    numerics = {**found.numerics, "packed": packed}
+    result = found.model_copy(update={"seconds": seconds, "numerics": numerics})
     results.write_json(claim.folder / results.RESULT, result)
     claims.publish(store, claim)
 
@@ -132,6 +134,13 @@ def test_time_comes_from_replicates_first_then_from_near_configurations_scaled_b
     assert near.source == "near"
     assert near.seconds == pytest.approx(24.0 * scale)
     assert by_config[8, "bn_only"].estimate is None
+
+
+def test_a_trial_of_a_pack_is_known_to_have_taken_its_share_of_the_pack_s_time(store):
+    trials = sweep.parse(TEXT, "tiny.yaml").trials
+    for seed in range(3):
+        finish(store, trials[0].changed(seed=seed + 7), seconds=60.0, packed=3)
+    assert planned(store).rows[0].estimate.seconds == pytest.approx(20.0)
 
 
 def test_hours_count_only_what_is_left_to_train(store):
