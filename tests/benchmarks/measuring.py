@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import statistics
 import subprocess
@@ -94,9 +95,16 @@ def machine() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": platform.platform(),
         "python": platform.python_version(),
-        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+        "libraries": {name: _version(name) for name in LIBRARIES},
         "commit": _commit(),
     }
+
+
+def _version(library: str) -> str | None:
+    """None where it is not installed: most cases need torch alone."""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(library)
+    return None
 
 
 def _processor() -> str:
@@ -110,5 +118,8 @@ def _processor() -> str:
 
 def _commit() -> str:
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""  # no git
     return done.stdout.strip()
