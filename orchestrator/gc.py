@@ -19,6 +19,7 @@ TEMPORARY_S = 3600.0
 """A temporary file this old was left by a process that died while writing."""
 _CHECKPOINTS = (results.CHECKPOINT, results.CHECKPOINT_PREVIOUS)
 _KEPT_ATTEMPTS = 2
+_SCRATCH = (".ray-scratch-*", ".mlflow.*")
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ def _discarded(store: Store) -> Iterator[Garbage]:
 def _scratch(store: Store) -> Iterator[Garbage]:
     if not store.root.is_dir():
         return
-    for path in sorted(store.root.glob(".ray-scratch-*")):
+    found = (path for pattern in _SCRATCH for path in store.root.glob(pattern))
+    for path in sorted(found):
         if _age(store, path) > TEMPORARY_S:
             yield _garbage(path, "scratch of a launch that was killed")
 

@@ -135,11 +135,17 @@ class Store:
 
     @property
     def identity(self) -> str:
-        """Tells this store from others that mirror to the same tracker; "" in an old store."""
+        """Tells this store from others that mirror to the same tracker; "" in an old store.
+
+        Raises UnreachableError where it cannot be read: under another one all would be sent again.
+        """
+        path = self.root / "store.json"
         try:
-            return str(json.loads((self.root / "store.json").read_text()).get("id", ""))
-        except (OSError, ValueError, AttributeError):
+            return str(json.loads(path.read_text()).get("id", ""))
+        except FileNotFoundError:
             return ""
+        except (OSError, ValueError, AttributeError) as error:
+            raise UnreachableError(f"{path}: cannot be read ({error})") from error
 
     def free_bytes(self) -> int | None:
         """What can still be written here; None where the file system does not say."""

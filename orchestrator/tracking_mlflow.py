@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -38,6 +40,7 @@ from orchestrator.tracking import (
     RunGone,
     Status,
 )
+from trainer import results
 
 PAGE = 1000
 READERS = 8
@@ -47,8 +50,11 @@ _REJECTED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"
 
 
 def connect(settings: Settings) -> MlflowTracker:
-    """The tracker that the settings name. Talks to nobody yet, so it never blocks."""
-    return MlflowTracker(settings.tracking_uri, settings.artifact_root)
+    """The tracker that the settings name. Talks to no server yet, so it never blocks."""
+    tracker = MlflowTracker(settings.tracking_uri, settings.artifact_root)
+    if settings.embedded_tracker:
+        tracker.create_database(Path(settings.tracking_uri.removeprefix("sqlite:///")))
+    return tracker
 
 
 def address_of(uri: str) -> str:
@@ -74,9 +80,26 @@ class MlflowTracker:
                 f"MLFLOW_TRACKING_URI: {self.address!r} is neither a server (http://, https://) "
                 "nor a database (sqlite:///, postgresql://)"
             )
-        self._client = MlflowClient(tracking_uri=uri)
         self._artifact_uris: dict[str, str] = {}
         """Where each run's artifacts lie, so that an upload need not ask."""
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        with self._translated():
+            return MlflowClient(tracking_uri=self._uri)
+
+    def create_database(self, path: Path) -> None:
+        """Make the SQLite file `path` where there is none: whole, or not at all.
+
+        MLflow takes seconds for its tables, and two processes that make them at once leave a
+        database that never works.
+        """
+        if path.exists():
+            return
+        with self._translated(), TemporaryDirectory(dir=path.parent, prefix=".mlflow.") as folder:
+            made = Path(folder) / path.name
+            MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments(max_results=1)
+            results.write_once(path, made.read_bytes())
 
     def check(self, timeout_s: float) -> None:
         """See Tracker."""

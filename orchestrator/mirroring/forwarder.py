@@ -115,12 +115,13 @@ class Forwarder:
         return self.backlog()
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """End the thread and give the lease back. A call under way is left to itself."""
+        """End the thread and give the lease back. A call under way is left to itself: the thread
+        gives the lease back after it."""
         self._over.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout_s)
-        if self._thread is None or not self._thread.is_alive():
+        else:
             self._lease.release()
 
     def _follow(self) -> None:
@@ -134,6 +135,7 @@ class Forwarder:
             if asked:
                 self._drained.set()
             pause_s = self._pause_s(spent_s)
+        self._lease.release()
 
     def _pause_s(self, spent_s: float) -> float:
         if self._failures:
@@ -203,10 +205,8 @@ class Forwarder:
         if self._experiment and experiment.key != self._experiment.key:
             self._settled.clear()
             self._note(f"experiment {self._sweep}: is a new one; everything is sent again")
-        if experiment.restored:
-            self._note(f"experiment {self._sweep}: had been deleted in MLflow and was restored")
         self._experiment = experiment
-        return Mirror(
+        mirror = Mirror(
             self._store,
             self._sweep,
             self._tracker,
@@ -215,6 +215,11 @@ class Forwarder:
             self._vacancies_of(self._tracker, experiment),
             self._notes,
         )
+        if experiment.restored:  # and with it all its runs, also those that were removed before
+            self._note(f"experiment {self._sweep}: had been deleted in MLflow and was restored")
+            mirror.doubt_what_differs(self._specs)
+            self._settled.clear()
+        return mirror
 
     def _vacancies_of(self, tracker: Tracker, experiment: Experiment) -> Vacancies:
         """Those known already, unless another process may have made runs in the meantime."""

@@ -46,10 +46,15 @@ class Lease:
             mine.mkdir()
         except FileExistsError:
             return False
-        results.write_json(mine / results.START, liveness.this_process(self._sweep))
+        heartbeat = liveness.Heartbeat(mine)
+        try:
+            results.write_json(mine / results.START, liveness.this_process(self._sweep))
+            heartbeat.__enter__()
+        except OSError:  # a full disk: what nobody holds would keep others away until it is stale
+            shutil.rmtree(mine, ignore_errors=True)
+            raise
         self.follows_cleanly = newest is None or (newest / RELEASED).exists()
-        self._mine, self._heartbeat = mine, liveness.Heartbeat(mine)
-        self._heartbeat.__enter__()
+        self._mine, self._heartbeat = mine, heartbeat
         self._forget_before(number)
         return True
 

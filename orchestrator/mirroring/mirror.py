@@ -163,7 +163,7 @@ class Mirror:
         found: dict[str, list[Run]] = {}
         for run in self._tracker.runs(self._experiment, self._store.identity):
             found.setdefault(run.trial_id, []).append(run)
-        for trial_id in found.keys() - specs.keys():
+        for trial_id in self._of_no_trial(found, specs):
             for run in found[trial_id]:
                 self._tracker.remove(run.run_id)
                 self._note(f"{trial_id or run.name}: no launch names it; its run was removed")
@@ -178,6 +178,18 @@ class Mirror:
             self._save(at, spec)
             recheck.unlink(missing_ok=True)
 
+    def _of_no_trial(
+        self, found: Mapping[str, list[Run]], specs: Mapping[str, TrialSpec]
+    ) -> set[str]:
+        """Those with runs that no launch names: none where a launch cannot be read.
+
+        Read after the runs: a launch is written down before its trials begin.
+        """
+        strange = found.keys() - specs.keys()
+        if not strange or self._store.unreadable_launches(self._sweep):
+            return set()
+        return strange - {spec.trial_id for spec in specs_of(self._store, self._sweep)}
+
     def _as_sent(self, at: Cursor, spec: TrialSpec, runs: list[Run]) -> bool:
         """Whether the trial has the run that its cursor says, with what was sent last."""
         if [run.run_id for run in runs] != [at.run_id] * bool(at.run_id):
@@ -188,7 +200,8 @@ class Mirror:
         return differences(runs[0], self._sweep, self._store.identity, trial) == []
 
     def _equalise(self, at: Cursor, trial: Wanted, mark: str) -> None:
-        if not at.fits(trial.records):
+        discarded = trial.status.state == "pending" and at.run_id
+        if discarded or not at.fits(trial.records):
             self._rebuild(at, trial)
         if trial.nothing and not at.run_id:
             if at.doubt:

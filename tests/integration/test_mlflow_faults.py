@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 
 from orchestrator import tracking_mlflow
 from orchestrator.errors import UnreachableError
+from orchestrator.liveness import ResumedFrom
 from orchestrator.mirroring.forwarder import Forwarder, sync
 from orchestrator.settings import Settings
 from orchestrator.tracking import points_of
@@ -226,3 +227,24 @@ def test_a_server_that_is_not_there_is_said_in_the_systems_words(tmp_path):
         tracker.open("depth")
     expected = "MLflow at http://127.0.0.1:9: cannot be reached (connection refused)"
     assert caught.value.lines == (expected,)
+
+
+def test_a_deleted_experiment_that_comes_back_brings_no_dead_trajectory_with_it(
+    store, sweep, tracker, forwarder
+):
+    """MLflow restores all runs of an experiment, also those that were deleted long before."""
+    for spec in SPECS:
+        claim = claimed(store, spec)
+        write(claim, record(0), record(1))
+        failed(claim, "io")
+    assert forwarder.pass_once().empty
+    again = [claimed(store, spec, ResumedFrom(attempt=1, epoch=0)) for spec in SPECS]
+    for claim in again:
+        write(claim, record(1, 7.0))
+    assert forwarder.pass_once().empty
+    client = MlflowClient(tracker.address)
+    client.delete_experiment(tracker.open(sweep).id)
+    for claim in again:
+        write(claim, record(2, 8.0))
+    assert forwarder.pass_once().empty
+    assert_mirrored(store, sweep, tracker, "RUNNING")

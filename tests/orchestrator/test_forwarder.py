@@ -1,8 +1,13 @@
 """The forwarder against a tracker in memory and trial folders of a real store."""
 
+import errno
 import itertools
 import os
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from made_trials import a_store, claimed, failed, finished, launched, record, trained, write
@@ -536,3 +541,88 @@ def test_a_missing_artifact_does_not_matter(store, tracker, forwarder):
     failed(claim)
     (claim.folder / results.LOG).unlink()
     assert forwarder.pass_once().empty
+
+
+def test_sync_that_waited_leaves_the_runs_of_a_launch_that_began_meanwhile(store, tracker):
+    trained(store, SPEC)
+    holder = Lease(store, "depth")
+    assert holder.take()
+    new = SPEC.changed(seed=7)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(sync, store, "depth", tracker)
+        while "check" not in tracker.calls:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        launched(store, [new])
+        trained(store, new)
+        forwarder = Forwarder(store, "depth", [new], tracker)
+        forwarder._lease = holder
+        assert forwarder.pass_once().empty
+        forwarder.close()
+        assert waiting.result().empty
+    assert set(runs(store, tracker)) == {SPEC.trial_id, new.trial_id}
+
+
+def test_while_a_launch_cannot_be_read_no_run_is_removed(store, tracker):
+    trained(store, SPEC)
+    sync(store, "depth", tracker)
+    launched(store, SPECS[1:])
+    (store.sweep_folder("depth") / "launches" / "1.json").write_bytes(b"")
+    assert sync(store, "depth", tracker).empty
+    assert set(runs(store, tracker)) == {SPEC.trial_id}
+
+
+def test_a_discarded_trial_without_a_record_loses_its_run_too(store, tracker, forwarder):
+    failed(claimed(store, SPEC), "user")
+    forwarder.pass_once()
+    store.discard(SPEC.trial_id)
+    assert forwarder.pass_once().empty
+    assert runs(store, tracker) == {}
+
+
+def test_a_forwarder_that_was_closed_within_a_call_gives_the_lease_back_after_it(store, tracker):
+    trained(store, SPEC)
+    create, inside, go_on = tracker.create, threading.Event(), threading.Event()
+
+    def slow(*args):
+        inside.set()
+        go_on.wait(60)
+        return create(*args)
+
+    tracker.create = slow
+    forwarder = Forwarder(store, "depth", SPECS, tracker)
+    forwarder.start()
+    assert inside.wait(60)
+    forwarder.close(0.01)
+    assert not Lease(store, "depth").take()
+    go_on.set()
+    forwarder._thread.join(60)
+    assert Lease(store, "depth").take()
+
+
+@pytest.mark.parametrize("name", [results.START, results.HEARTBEAT])
+def test_a_lease_that_cannot_be_written_is_held_by_nobody(store, monkeypatch, name):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        if name == results.START:
+            patched.setattr(results, "write_json", full)
+        else:
+            patched.setattr(Path, "touch", full)
+        with pytest.raises(OSError, match="No space"):
+            Lease(store, "depth").take()
+    assert Lease(store, "depth").take()
+
+
+def test_a_damaged_store_json_sends_nothing_under_another_name(store, tracker):
+    trained(store, SPEC)
+    sync(store, "depth", tracker)
+    marker = store.root / "store.json"
+    content = marker.read_bytes()
+    marker.write_bytes(b"")
+    with pytest.raises(UnreachableError, match=r"store\.json: cannot be read"):
+        sync(store, "depth", tracker)
+    marker.write_bytes(content)
+    assert_mirrored(store, tracker)
+    assert tracker.calls.count("create") == 1
