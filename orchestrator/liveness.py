@@ -86,7 +86,7 @@ def provably_gone(start: Start) -> bool:
         return False
     if start.pid_namespace != _pid_namespace():
         return False
-    return _process_start(start.pid) != start.process_start
+    return _process_start(start.pid) != start.process_start and not _hidden(start.pid)
 
 
 def ended(attempt: Path) -> bool:
@@ -164,6 +164,19 @@ def _process_start(pid: int) -> str:
     if len(fields) < 20 or fields[0] in "ZX":
         return ""
     return fields[19]
+
+
+def _hidden(pid: int) -> bool:
+    """Whether there is such a process that /proc does not show: another user's, under `hidepid`."""
+    if Path(f"/proc/{pid}").exists():
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _first_line(path: Path) -> str:

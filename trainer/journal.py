@@ -57,8 +57,10 @@ def read(path: Path) -> list[Record]:
 
 def rewrite(path: Path, records: Iterable[Record]) -> None:
     """Make `path` hold exactly these records, in place of whatever it held."""
-    path.unlink(missing_ok=True)
-    append(path, records)
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    append(new, records)
+    os.replace(new, path)
 
 
 def line_for_people(record: Record, epochs: int) -> str:

@@ -74,6 +74,8 @@ class Forwarder:
     ) -> None:
         self._store, self._sweep, self._interval_s = store, sweep_name, interval_s
         self._specs = {spec.trial_id: spec for spec in trial_specs}
+        self._launches = 0
+        """The newest launch whose trials are among them."""
         self._tracker = tracker
         self._experiment: Experiment | None = None
         self._lease = Lease(store, sweep_name)
@@ -152,6 +154,7 @@ class Forwarder:
     def _pass(self) -> None:
         """One look at every trial; on return `_problem` says whether something was in the way."""
         try:
+            self._take_in_launches()
             self._other = "" if self._lease.take() else self._lease.holder()
             if not self._other and not self._idle():
                 self._send_all()
@@ -163,6 +166,15 @@ class Forwarder:
         except Exception as error:  # whatever it is, the sweep goes on and `sync` is named
             _log.exception("forwarding failed")
             self._fail(f"{type(error).__name__}: {error}")
+
+    def _take_in_launches(self) -> None:
+        """Also the trials of launches before and since: while this process has the lease, nobody
+        else sends them."""
+        for number in self._store.launch_numbers(self._sweep):
+            launch = self._store.launch(self._sweep, number) if number > self._launches else None
+            if launch is not None:
+                self._specs = {spec.trial_id: spec for spec in launch.specs} | self._specs
+                self._launches = number
 
     def _fail(self, problem: str) -> None:
         if not self._failures:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -293,3 +294,30 @@ def test_a_trial_is_either_claimed_or_discarded(store):
             if claim := claimed.result():
                 assert liveness.read_start(claim.folder) == claim.start
                 claims.fail(claim, Failure(failure="stopped", cause="on request"))
+
+
+HIDEPID = """
+import os, subprocess, sys
+from orchestrator import liveness
+done = subprocess.run(["mount", "-t", "proc", "-o", "hidepid=2", "proc", "/proc"])
+if done.returncode:
+    sys.exit(77)
+owner = liveness.this_process()
+start = liveness._process_start(int(sys.argv[1]))
+os.setgroups([]), os.setgid(65534), os.setuid(65534)
+assert liveness._process_start(int(sys.argv[1])) == ""
+theirs = owner.model_copy(update={"pid": int(sys.argv[1]), "process_start": start})
+gone = owner.model_copy(update={"pid": 4_000_000, "process_start": start})
+sys.exit(3 if liveness.provably_gone(theirs) or not liveness.provably_gone(gone) else 0)
+"""
+
+
+def test_another_users_process_that_proc_hides_is_not_provably_gone():
+    """A store for a group, on a login node whose /proc shows each user his own processes."""
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        pytest.skip("mounting another /proc needs root")
+    command = ["unshare", "-m", sys.executable, "-c", HIDEPID, str(os.getpid())]
+    done = subprocess.run(command)
+    if done.returncode in (1, 77):
+        pytest.skip("no mounts here")
+    assert done.returncode == 0

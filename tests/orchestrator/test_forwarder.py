@@ -626,3 +626,16 @@ def test_a_damaged_store_json_sends_nothing_under_another_name(store, tracker):
     marker.write_bytes(content)
     assert_mirrored(store, tracker)
     assert tracker.calls.count("create") == 1
+
+
+def test_the_forwarder_that_has_the_lease_sends_the_trials_of_all_launches(store, tracker):
+    first, later = SPEC.changed(seed=7), SPEC.changed(seed=8)
+    launched(store, [first])
+    trained(store, first)
+    forwarder = Forwarder(store, "depth", SPECS, tracker)
+    assert forwarder.pass_once().empty
+    launched(store, [later])
+    trained(store, later)
+    assert forwarder.pass_once().empty
+    forwarder.close()
+    assert set(runs(store, tracker)) == {first.trial_id, later.trial_id}
