@@ -65,7 +65,8 @@ def keep(
     """Leave `initial.pt` in `folder`, unless all of the network is in its checkpoints anyway.
 
     `model` still has its initial parameters, of that `digest`. The file is a link to
-    `<digest>.pt` in `shared`, made by the first trial that begins with these weights.
+    `<digest>.pt` in `shared`, made by the first trial that begins with these weights; where there
+    can be no link, a copy.
     """
     target = folder / INITIAL
     if target.exists() or _all_train(model, trained):
@@ -77,7 +78,10 @@ def keep(
     if not copy.exists():
         shared.mkdir(exist_ok=True)
         write_once(copy, _packed(model))
-    os.link(copy, target)
+    try:
+        os.link(copy, target)
+    except OSError:  # gc took it as unused just now, or it has as many links as there can be
+        write_atomically(target, _packed(model))
 
 
 def _packed(model: nn.Module) -> bytes:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 
 import pytest
@@ -102,3 +104,24 @@ def test_a_trial_begun_on_another_machine_goes_on_from_its_copy(
     assert torch.load(tmp_path / "2" / INITIAL, weights_only=True)
     (tmp_path / "1" / INITIAL).unlink()
     assert checkpoint.find([tmp_path / "1"], spec) is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EMLINK])
+def test_where_the_shared_copy_cannot_be_linked_a_trial_has_its_own(
+    tmp_path, monkeypatch, number
+) -> None:
+    spec, link, shared = small(trainable="bn_only"), os.link, tmp_path / "initial"
+
+    def refused(source, target):
+        if target.name == INITIAL:
+            if number == errno.ENOENT:
+                source.unlink()  # as gc may, between the look and the link
+            raise OSError(number, os.strerror(number))
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", refused)
+    keep(spec, tmp_path, shared)
+    weights = torch.load(tmp_path / INITIAL, weights_only=True)
+    model = models.build(ELSEWHERE.changed(trainable="bn_only"))
+    initial.place(model, weights)
+    assert freezing.snapshot(model).digest == digest(spec)
