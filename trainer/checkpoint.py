@@ -6,6 +6,7 @@ states are not needed: all randomness is a function of (seed, epoch, index).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import logging
@@ -26,6 +27,8 @@ from trainer.results import CHECKPOINT, CHECKPOINT_PREVIOUS, write_atomically
 from trainer.spec import TrialSpec
 
 VERSION = 1
+_FOR_NOW = (errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EMFILE, errno.ENFILE)
+"""What a file server that comes back, or another process that ends, mends."""
 _log = logging.getLogger(__name__)
 
 
@@ -124,7 +127,8 @@ def find(folders: Sequence[Path], spec: TrialSpec, pretrained: Path | None = Non
     """The first valid checkpoint of this trial: in each folder the last, then the one before.
 
     `folders`: newest attempt first. What is damaged or another trial's is passed over with a
-    warning in the log; None where nothing is left, and training starts over.
+    warning in the log; None where nothing is left, and training starts over. Raises OSError where
+    a checkpoint may be whole, but cannot be had now: no reason to train its epochs again.
     """
     for folder in folders:
         for name in (CHECKPOINT, CHECKPOINT_PREVIOUS):
@@ -134,6 +138,8 @@ def find(folders: Sequence[Path], spec: TrialSpec, pretrained: Path | None = Non
             try:
                 return load(path, spec, pretrained)
             except (OSError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno in _FOR_NOW:
+                    raise
                 _log.warning("%s cannot be used: %s", path, error)
     return None
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -140,3 +142,23 @@ def test_bn_only_resnet_110_after_160_epochs_takes_at_most_150_kilobytes(tmp_pat
         hits=torch.zeros(0),
     )
     assert (tmp_path / CHECKPOINT).stat().st_size <= 150_000
+
+
+def test_a_checkpoint_that_cannot_be_read_for_now_is_not_passed_over(tmp_path, monkeypatch) -> None:
+    save(tmp_path, small(), 1)
+    save(tmp_path, small(), 2)
+    read = Path.read_bytes
+
+    def failing(number):
+        def read_bytes(path):
+            if path.name == CHECKPOINT:
+                raise OSError(number, os.strerror(number))
+            return read(path)
+
+        monkeypatch.setattr(Path, "read_bytes", read_bytes)
+
+    failing(errno.ESTALE)
+    with pytest.raises(OSError, match="Stale"):
+        checkpoint.find([tmp_path], small())
+    failing(errno.EIO)  # a bad block stays one
+    assert checkpoint.find([tmp_path], small()).epoch == 1
