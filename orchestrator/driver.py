@@ -78,6 +78,8 @@ class Outcome:
     def exit_code(self) -> int:
         """As in DESIGN §6: 0 all finished, 1 some failed, 4 stopped or incomplete."""
         counts = self.counts
+        if counts["finished"] == len(self.statuses):  # a stop that came too late
+            return 0
         if self.stopped or counts["pending"] or counts["running"] or counts["stopped"]:
             return 4
         return 1 if counts["failed"] else 0

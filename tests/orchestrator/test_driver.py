@@ -495,3 +495,13 @@ def test_a_claim_whose_folder_is_gone_is_no_crash_and_its_pack_says_why(here):
 def test_a_trial_of_no_epochs_is_evaluated_under_each_schedule(here):
     specs = [TINY.changed(epochs=0, schedule=name) for name in ("step", "constant", "cosine")]
     assert run(here, specs).exit_code == 0
+
+
+def test_a_stop_during_the_last_trial_leaves_a_finished_sweep(here):
+    class StopsWithin(Counting):
+        def run(self, jobs):
+            super().run(jobs)
+            request_stop(Store(here.store), "tiny", jobs[0].launch, "graceful")
+
+    outcome = run(here, SPECS[:1], StopsWithin())
+    assert (outcome.stopped, outcome.exit_code) == (True, 0)
