@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +173,8 @@ class RayLauncher:
         resources = {"cpu": self._resources.cpus, "gpu": self._gpus}
         # Tune copies its search space for every trial, and stores the functions that name a trial
         # with each of them: the jobs themselves stay out of both, and their list is no grid.
+        if self._gpus:  # a GPU that Ray counts and torch cannot use shall not pass for a slow one
+            jobs = [replace(job, device="cuda") for job in jobs]
         trainable = tune.with_parameters(_run_job, jobs=[asdict(job) for job in jobs])
         points = [{"job": f"{n} {_name(job)}"} for n, job in enumerate(jobs)]
         tuner = tune.Tuner(
@@ -236,6 +238,7 @@ def _run_job(config: dict[str, Any], jobs: Sequence[dict[str, Any]]) -> None:
     """The Tune trainable: the job of that number; returns normally whatever the trials do."""
     fields = jobs[int(config["job"].partition(" ")[0])]
     job = Job(**{**fields, "trials": tuple(fields["trials"])})
+    worker.check_process()  # raises before anything is claimed: Tune goes on in a new process
     worker.run_pack(job)
     tune.report({"ended": 1})
 

@@ -81,6 +81,13 @@ def stop_mode(store: Store, job: Job, trial_id: str) -> str | None:
     return stop.mode if stop else None
 
 
+def check_process() -> None:
+    """Raise where this process can compute nothing any more: an earlier trial's fault on the GPU
+    (an illegal access, say) fails every later call, and only a new process is rid of it."""
+    if numerics := sys.modules.get("trainer.numerics"):  # else nothing has been trained here yet
+        numerics.check_device()
+
+
 def run_pack(job: Job) -> None:
     """Run the pack's trials that nobody else has and no request to stop holds back."""
     store = Store(Path(job.store))

@@ -38,8 +38,17 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise SpecError(f"device: {name!r} is not supported; use auto, cpu or cuda")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SpecError(f"device: {name!r} was asked for, but torch sees no such GPU here")
+        raise SpecError(
+            f"device: {name!r} was asked for, but torch sees no such GPU here; does the "
+            "driver fit torch's CUDA?"
+        )
     return device
+
+
+def check_device() -> None:
+    """Raise torch's error where a fault has made the GPU useless for this process."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
 
 
 def describe(

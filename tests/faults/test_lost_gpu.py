@@ -1,0 +1,63 @@
+"""A GPU that is counted and cannot be used, and one that a fault has made useless."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator import worker
+
+ROOT = Path(__file__).parents[2]
+
+COUNTED = """
+import json, sys
+from pathlib import Path
+from orchestrator import driver, launch_ray, settings
+from orchestrator.language.resources import Resources
+from trainer.spec import TrialSpec
+
+folder, start = Path(sys.argv[1]), launch_ray.ray.init
+launch_ray.ray.init = lambda **given: start(**given, num_gpus=1)  # as where only torch lacks it
+here = settings.load(store=folder / "runs", data=folder / "data")
+tiny = TrialSpec(depth=8, dataset="synthetic", image_size=8, train_subset=64, epochs=1)
+launcher = launch_ray.RayLauncher(Resources(), 0, folder / "log")
+ended = driver.launch(driver.new_launch("tiny", [tiny]), here, launcher)
+print(json.dumps([ended.exit_code, ended.statuses[0].attempt, ended.statuses[0].cause]))
+"""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use a GPU here")
+def test_a_gpu_that_torch_cannot_use_fails_its_trials_instead_of_training_on_the_cpu(tmp_path):
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTED, str(tmp_path)],
+        env={**inherited, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    exit_code, attempt, cause = json.loads(done.stdout.splitlines()[-1])
+    assert (exit_code, attempt) == (1, 1)
+    assert "torch sees no such GPU here" in cause
+
+
+def test_a_process_whose_gpu_is_lost_begins_no_trial(monkeypatch):
+    worker.check_process()  # a process that has used none is fine
+    fault = torch.AcceleratorError if hasattr(torch, "AcceleratorError") else RuntimeError
+
+    def synchronize() -> None:
+        raise fault("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    import trainer.numerics  # noqa: F401  # as in a worker that has trained
+
+    with pytest.raises(fault, match="illegal memory access"):
+        worker.check_process()
