@@ -15,12 +15,11 @@ from pathlib import Path
 from orchestrator import gc
 from orchestrator.errors import UserError
 from orchestrator.mirroring import cursor
-from orchestrator.mirroring.mirror import (
+from orchestrator.mirroring.wanted import (
     Wanted,
     artifacts_of,
     differences,
     mark_of,
-    specs_of,
     wanted,
 )
 from orchestrator.records import STATES
@@ -101,7 +100,7 @@ def _result_problem(store: Store, spec: TrialSpec) -> str:
 def _folders(store: Store) -> Check:
     """Every trial folder belongs to a spec that a launch names, and says so itself."""
     trial_ids = sorted(store.trial_ids())  # before the launches, which name trials that begin
-    known = {spec.trial_id for name in store.sweeps() for spec in specs_of(store, name)}
+    known = {spec.trial_id for name in store.sweeps() for spec in store.launched(name)}
     damaged = [path for name in store.sweeps() for path in store.unreadable_launches(name)]
     findings = [f"{path}: cannot be read; what it names is kept" for path in damaged]
     for trial_id in trial_ids:
@@ -162,7 +161,7 @@ class _Mirrored:
         runs: dict[str, list[Run]] = {}
         for run in self._tracker.runs(self._tracker.open(self._sweep), self._store.identity):
             runs.setdefault(run.trial_id, []).append(run)
-        for spec in specs_of(self._store, self._sweep):
+        for spec in self._store.launched(self._sweep):
             self._look_at(spec, runs.pop(spec.trial_id, []))
         for trial_id in runs:
             self._found["runs"].append(

@@ -11,7 +11,6 @@ from orchestrator import settings
 from orchestrator.cli import names, options, screen
 from orchestrator.cli.options import examples
 from orchestrator.driver import request_stop
-from orchestrator.mirroring.mirror import specs_of
 from orchestrator.store import Store
 
 app = typer.Typer(rich_markup_mode=None)
@@ -39,7 +38,7 @@ def stop(
     launch = max(launch, *opened.launch_numbers(name))  # also one whose file is damaged
     wanted = [names.trial_id(opened, typed) for typed in trials]
     # Of all launches: one from before the sweep file lost trials may still be training them.
-    chosen = [s for s in specs_of(opened, name) if not wanted or s.trial_id in wanted]
+    chosen = [s for s in opened.launched(name) if not wanted or s.trial_id in wanted]
     states = {spec.trial_id: opened.state(spec).state for spec in chosen}
     finished = set(states.values()) == {"finished"}
     if not finished:

@@ -20,8 +20,9 @@ from orchestrator import settings
 from orchestrator.errors import UnreachableError
 from orchestrator.mirroring import cursor
 from orchestrator.mirroring.lease import Lease
-from orchestrator.mirroring.mirror import Mirror, Notes, mark_of, nothing_yet, specs_of
+from orchestrator.mirroring.mirror import Mirror, Notes
 from orchestrator.mirroring.vacancies import Vacancies
+from orchestrator.mirroring.wanted import mark_of, nothing_yet
 from orchestrator.store import Store
 from orchestrator.tracking import Experiment, Refused, RunGone, Tracker
 from trainer.spec import TrialSpec
@@ -288,7 +289,7 @@ def sync(store: Store, sweep: str, tracker: Tracker) -> Backlog:
     is not reached. A launch that is sending the sweep right now is waited for a little.
     """
     tracker.check(CHECK_S)
-    forwarder = Forwarder(store, sweep, specs_of(store, sweep), tracker)
+    forwarder = Forwarder(store, sweep, store.launched(sweep), tracker)
     deadline = time.monotonic() + LEASE_WAIT_S
     try:
         while not forwarder.verify() and time.monotonic() < deadline:

@@ -9,11 +9,11 @@ from orchestrator.tracking import (
     POINTS_A_CALL,
     TAG_STORE,
     TAG_TRIAL,
-    MemoryTracker,
     Point,
     Refused,
     RunGone,
 )
+from orchestrator.tracking_memory import MemoryTracker
 
 TAGS = {TAG_TRIAL: "trial-a", TAG_STORE: "store-1"}
 POINT = Point("train/loss", 0.5, 1_700_000_000_000, 3)

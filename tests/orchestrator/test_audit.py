@@ -10,7 +10,8 @@ from orchestrator.errors import UnreachableError, UserError
 from orchestrator.liveness import ResumedFrom, this_process
 from orchestrator.mirroring.forwarder import sync
 from orchestrator.store import Store
-from orchestrator.tracking import MemoryTracker, Point
+from orchestrator.tracking import Point
+from orchestrator.tracking_memory import MemoryTracker
 from trainer import results
 from trainer.spec import TrialSpec
 

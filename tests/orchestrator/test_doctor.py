@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator import doctor, presence, settings
 from orchestrator.errors import UnreachableError
-from orchestrator.tracking import MemoryTracker
+from orchestrator.tracking_memory import MemoryTracker
 from trainer.spec import TrialSpec
 
 CIFAR = TrialSpec(dataset="cifar10", depth=8)

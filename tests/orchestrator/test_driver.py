@@ -18,7 +18,7 @@ from orchestrator.language.resources import Resources
 from orchestrator.mirroring.lease import Lease
 from orchestrator.rounds import Order
 from orchestrator.store import Store
-from orchestrator.tracking import MemoryTracker
+from orchestrator.tracking_memory import MemoryTracker
 from trainer import errors, kernel, results
 from trainer.results import Failure
 from trainer.spec import TrialSpec

@@ -17,7 +17,8 @@ from orchestrator.liveness import ResumedFrom
 from orchestrator.mirroring import cursor
 from orchestrator.mirroring.forwarder import Forwarder, sync
 from orchestrator.mirroring.lease import Lease
-from orchestrator.tracking import POINTS_A_CALL, MemoryTracker, Refused, points_of
+from orchestrator.tracking import POINTS_A_CALL, Refused, points_of
+from orchestrator.tracking_memory import MemoryTracker
 from trainer import results
 from trainer.spec import TrialSpec
 

@@ -8,7 +8,8 @@ from orchestrator.mirroring.forwarder import sync
 from orchestrator.publish import publish, text_of
 from orchestrator.records import Launch
 from orchestrator.reporting.material import Material, collect
-from orchestrator.tracking import TAG_CHARACTERS, MemoryTracker
+from orchestrator.tracking import TAG_CHARACTERS
+from orchestrator.tracking_memory import MemoryTracker
 from trainer.spec import TrialSpec
 
 

@@ -1,0 +1,199 @@
+"""The folder that a store is: its layout, room, version and clock, whatever lies in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.errors import UnreachableError, UserError
+from trainer import results
+
+VERSION = 1
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
+"""Names of sweeps and trials: none leads out of the store."""
+
+_CLOCK_S = 60.0
+_ROOM_BYTES = 262_144
+"""A launch needs this much free space to begin another round."""
+
+
+class StoreFolder:
+    """The folder `root`. Cheap to make; reads nothing until asked."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._clock: tuple[float, float] | None = None
+        """When the file server's clock was read last, by the monotonic clock; what it said."""
+
+    # -- layout -------------------------------------------------------------------------------
+
+    @property
+    def sweeps_folder(self) -> Path:
+        """Folder with a folder for each sweep."""
+        return self.root / "sweeps"
+
+    @property
+    def trials_folder(self) -> Path:
+        """Folder with a folder for each trial."""
+        return self.root / "trials"
+
+    def sweep_folder(self, name: str) -> Path:
+        """The sweep's folder; the name cannot lead out of the store."""
+        return self.sweeps_folder / _safe(name, "sweep")
+
+    def trial_folder(self, trial_id: str) -> Path:
+        """The trial's folder; the id cannot lead out of the store."""
+        return self.trials_folder / _safe(trial_id, "trial")
+
+    def attempt_folder(self, trial_id: str, number: int) -> Path:
+        """The folder of one attempt."""
+        return self.trial_folder(trial_id) / results.ATTEMPTS / str(number)
+
+    def forward_folder(self, name: str) -> Path:
+        """Where the forwarder keeps its cursors and its lease."""
+        return self.sweep_folder(name) / "forward"
+
+    def launch_log(self, name: str, number: int) -> Path:
+        """Where the chatter of Ray and MLflow goes during a launch."""
+        return self.sweep_folder(name) / "launches" / f"{number}.log"
+
+    def weights_file(self, sha256: str) -> Path:
+        """Where a file of pretrained weights lies that a launch has kept, by its content."""
+        return self.root / "weights" / f"{_safe(sha256, 'weights')}.pt"
+
+    @property
+    def initial_weights_folder(self) -> Path:
+        """Folder with a copy of the initial weights for each set that trials began with."""
+        return self.root / "initial"
+
+    def keep_weights(self, files: Mapping[str, Path]) -> None:
+        """Copy files of pretrained weights (sha256: path) into the store, each once.
+
+        A resume needs them, and so does every node of a cluster.
+        """
+        for sha256, source in files.items():
+            target = self.weights_file(sha256)
+            if not target.exists():
+                target.parent.mkdir(exist_ok=True)
+                results.write_atomically(target, source.read_bytes())
+
+    def detached_log(self, name: str) -> Path:
+        """What the newest launch in the background says."""
+        return self.sweep_folder(name) / "detached.log"
+
+    # -- room, version, clock ------------------------------------------------------------------
+
+    def open_for_writing(self) -> None:
+        """Make the folders, check that they can be written and are of a version known here."""
+        try:
+            for folder in (self.sweeps_folder, self.trials_folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            if not (self.root / "store.json").exists():
+                self._make_marker()
+            self.now()
+        except OSError as error:
+            raise UnreachableError(
+                f"store {self.root}: cannot be written ({error.strerror}); "
+                "give another with --store or BNSWEEP_STORE"
+            ) from error
+        self.check_version()
+
+    def _make_marker(self) -> None:
+        """Write store.json once: two processes must agree on the store's identity."""
+        marker = results.as_json({"version": VERSION, "id": uuid.uuid4().hex})
+        results.write_once(self.root / "store.json", marker)
+
+    @property
+    def identity(self) -> str:
+        """Tells this store from others that mirror to the same tracker; "" in an old store.
+
+        Raises UnreachableError where it cannot be read: under another one all would be sent again.
+        """
+        path = self.root / "store.json"
+        try:
+            return str(json.loads(path.read_text()).get("id", ""))
+        except FileNotFoundError:
+            return ""
+        except (OSError, ValueError, AttributeError) as error:
+            raise UnreachableError(f"{path}: cannot be read ({error})") from error
+
+    def free_bytes(self) -> int | None:
+        """What can still be written here; None where the file system does not say."""
+        found = os.statvfs(self.root)
+        return found.f_bavail * found.f_frsize if found.f_blocks else None
+
+    def check_room(self, name: str, wanted_bytes: int) -> None:
+        """Refuse to go on with a sweep on a full disk or a lost mount.
+
+        `wanted_bytes`: what the next trial writes.
+        """
+        try:
+            free = self.free_bytes()
+            with tempfile.TemporaryFile(dir=self.root) as file:
+                file.write(bytes(_ROOM_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UnreachableError(
+                f"store {self.root}: cannot be written ({error.strerror}); "
+                f"make room or mount it again, then: bnsweep resume {name}"
+            ) from error
+        if free is not None and free < wanted_bytes:
+            raise UnreachableError(
+                f"store {self.root}: {free / 1e6:.1f} MB are free, the next trial writes up to "
+                f"{wanted_bytes / 1e6:.1f} MB; make room (bnsweep gc), then: bnsweep resume {name}"
+            )
+
+    def check_version(self) -> None:
+        """Refuse a store that a newer bnsweep wrote."""
+        try:
+            version = json.loads((self.root / "store.json").read_text())["version"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        if isinstance(version, int) and version > VERSION:
+            raise UserError(
+                f"store {self.root}: has version {version}, this bnsweep reads up to {VERSION}; "
+                "install a newer bnsweep"
+            )
+
+    def now(self) -> float:
+        """The file server's clock in seconds: what it stamps on a file written this moment."""
+        handle, path = tempfile.mkstemp(dir=self.root, prefix=".clock.")
+        try:
+            return os.fstat(handle).st_mtime
+        finally:
+            os.close(handle)
+            Path(path).unlink(missing_ok=True)
+
+    def server_time(self) -> float:
+        """Like `now`, but measured once a minute: cheap enough for every status. In between it
+        goes on with a clock that nobody sets."""
+        elapsed = time.monotonic()
+        if self._clock is None or elapsed - self._clock[0] > _CLOCK_S:
+            try:
+                self._clock = elapsed, self.now()
+            except OSError:  # a store that may only be read
+                self._clock = elapsed, time.time()
+        return self._clock[1] + elapsed - self._clock[0]
+
+    def remove(self, path: Path) -> None:
+        """Delete a file or folder of the store (gc); never anything outside it."""
+        if self.root not in path.absolute().parents:
+            raise ValueError(f"{path} is not in the store")
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _safe(name: str, what: str) -> str:
+    if not NAME.fullmatch(name) or ".." in name:
+        raise UserError(f"{what} {name!r}: not a name; allowed: letters, digits, '_', '-', '.'")
+    return name
