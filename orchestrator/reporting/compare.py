@@ -165,7 +165,10 @@ def _side(store: Store, name: str) -> Side:
         if not groups:
             raise UserError(f"sweep {name}: no trial has finished; see: bnsweep status {name}")
         return Side(name, tuple(groups))
-    return Side(name, tuple(gather(_of_configuration(store, name))))
+    replicates = gather(_of_configuration(store, name))
+    # A trial stands for all seeds of its configuration: then its own name would mislead.
+    config_id = replicates[0].config_id
+    return Side(name if _is_meant(config_id, name) else config_id, tuple(replicates))
 
 
 def _of_configuration(store: Store, name: str) -> list[Result]:
