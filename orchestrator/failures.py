@@ -43,11 +43,7 @@ _IO_ERRNOS = {
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EROFS,
-    errno.ESTALE,
-    errno.ETIMEDOUT,
-    errno.ENOTCONN,
-    errno.EMFILE,
-    errno.ENFILE,
+    *errors.PASSING,
 }
 
 

@@ -171,10 +171,10 @@ class RayLauncher:
 
     def _fit(self, jobs: Sequence[Job]) -> None:
         resources = {"cpu": self._resources.cpus, "gpu": self._gpus}
-        # Tune copies its search space for every trial, and stores the functions that name a trial
-        # with each of them: the jobs themselves stay out of both, and their list is no grid.
         if self._gpus:  # a GPU that Ray counts and torch cannot use shall not pass for a slow one
             jobs = [replace(job, device="cuda") for job in jobs]
+        # Tune copies its search space for every trial, and stores the functions that name a trial
+        # with each of them: the jobs themselves stay out of both, and their list is no grid.
         trainable = tune.with_parameters(_run_job, jobs=[asdict(job) for job in jobs])
         points = [{"job": f"{n} {_name(job)}"} for n, job in enumerate(jobs)]
         tuner = tune.Tuner(

@@ -42,6 +42,12 @@ class TrialStatus:
     """How many trials trained together with a finished one, itself included."""
 
 
+def stands_for(typed: str, identity: str) -> bool:
+    """Whether what a person typed is the beginning of a trial's or configuration's id, or of its
+    last part, the hash."""
+    return identity.startswith(typed) or identity.rpartition("-")[2].startswith(typed)
+
+
 class Launch(BaseModel):
     """`launches/<n>.json`: what was launched, complete enough to launch it again."""
 

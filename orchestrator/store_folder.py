@@ -124,10 +124,16 @@ class StoreFolder:
         except (OSError, ValueError, AttributeError) as error:
             raise UnreachableError(f"{path}: cannot be read ({error})") from error
 
-    def free_bytes(self) -> int | None:
-        """What can still be written here; None where the file system does not say."""
+    def lack_of_room(self, wanted_bytes: int) -> str:
+        """What is free, in words, where it is less than a trial writes; empty where there is room,
+        or the file system does not say. Raises OSError."""
         found = os.statvfs(self.root)
-        return found.f_bavail * found.f_frsize if found.f_blocks else None
+        free = found.f_bavail * found.f_frsize
+        if not found.f_blocks or free >= wanted_bytes:
+            return ""
+        return (
+            f"{free / 1e6:.1f} MB are free, the next trial writes up to {wanted_bytes / 1e6:.1f} MB"
+        )
 
     def check_room(self, name: str, wanted_bytes: int) -> None:
         """Refuse to go on with a sweep on a full disk or a lost mount.
@@ -135,7 +141,7 @@ class StoreFolder:
         `wanted_bytes`: what the next trial writes.
         """
         try:
-            free = self.free_bytes()
+            lack = self.lack_of_room(wanted_bytes)
             with tempfile.TemporaryFile(dir=self.root) as file:
                 file.write(bytes(_ROOM_BYTES))
                 file.flush()
@@ -145,10 +151,9 @@ class StoreFolder:
                 f"store {self.root}: cannot be written ({error.strerror}); "
                 f"make room or mount it again, then: bnsweep resume {name}"
             ) from error
-        if free is not None and free < wanted_bytes:
+        if lack:
             raise UnreachableError(
-                f"store {self.root}: {free / 1e6:.1f} MB are free, the next trial writes up to "
-                f"{wanted_bytes / 1e6:.1f} MB; make room (bnsweep gc), then: bnsweep resume {name}"
+                f"store {self.root}: {lack}; make room (bnsweep gc), then: bnsweep resume {name}"
             )
 
     def check_version(self) -> None:

@@ -233,10 +233,10 @@ class MlflowTracker:
     def points(self, run_id: str) -> list[Point]:
         """See Tracker."""
         # A server is asked for each metric; what takes long is the way there, so side by side.
-        readers = ThreadPoolExecutor(READERS if self._is_server else 1)
-        with self._translated(), readers:
+        with self._translated(), ThreadPoolExecutor(READERS) as readers:
             keys = list(self._client.get_run(run_id).data.metrics)
-            histories = readers.map(lambda key: self._client.get_metric_history(run_id, key), keys)
+            each = readers.map if self._is_server else map
+            histories = each(lambda key: self._client.get_metric_history(run_id, key), keys)
             return [
                 Point(metric.key, metric.value, metric.timestamp, metric.step)
                 for history in histories

@@ -43,7 +43,8 @@ class Job:
     trials: tuple[dict[str, Any], ...]
     """The fields of each trial's spec that differ from the defaults: one pack."""
     device: str = "auto"
-    """`cpu` where no GPU was asked for: Ray leaves a node's GPUs in the sight of such a worker."""
+    """`cpu` where no GPU was asked for (Ray leaves a node's GPUs in the sight of such a worker),
+    `cuda` where Ray gave one."""
     threads: int = 1
     kernels: Kernels = "auto"
     graphs: bool = False
@@ -105,12 +106,10 @@ def run_pack(job: Job) -> None:
 def _has_room(store: Store, spec: TrialSpec) -> bool:
     """On a disk that is filling up a trial is not begun: one that fails costs what it trained, one
     that waits costs nothing, and the driver ends the launch with the reason."""
-    free, wanted = store.free_bytes(), costs.trial_bytes(spec)
-    if free is None or free >= wanted:
-        return True
-    line = f"{spec.trial_id}: not begun, {free:,} bytes free of {wanted:,} wanted"
-    print(line, file=sys.stderr)  # noqa: T201 - into the launch's log
-    return False
+    lack = store.lack_of_room(costs.trial_bytes(spec))
+    if lack:
+        print(f"{spec.trial_id}: not begun; {lack}", file=sys.stderr)  # noqa: T201 - launch's log
+    return not lack
 
 
 def _claim(store: Store, job: Job, spec: TrialSpec) -> Claim | None:

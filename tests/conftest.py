@@ -1,13 +1,19 @@
 """What is dear to start is started once for the session: an MLflow database, an MLflow server."""
 
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from orchestrator import ui
 from orchestrator.settings import Settings
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +22,26 @@ def _debug_is_one_tests_own():
     os.environ.pop("BNSWEEP_DEBUG", None)
     yield
     os.environ.pop("BNSWEEP_DEBUG", None)
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """Runs a program in a Python of its own, with a HOME of its own and none of our Ray settings;
+    returns what its last line says in JSON."""
+
+    def alone(program):
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path)],
+            env={**inherited, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return alone
 
 
 @pytest.fixture(scope="session")

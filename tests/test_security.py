@@ -58,17 +58,8 @@ def bnsweep(*arguments: str, cwd: Path, **environment: str) -> subprocess.Comple
 # -- who can reach us --------------------------------------------------------------------------
 
 
-def test_a_ray_of_our_own_listens_on_loopback_and_wants_a_token(tmp_path):
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    done = subprocess.run(
-        [sys.executable, "-c", LISTENING, str(tmp_path)],
-        env={**inherited, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
+def test_a_ray_of_our_own_listens_on_loopback_and_wants_a_token(alone):
+    said = alone(LISTENING)
     assert said["listening"]
     assert {address for address, _ in said["listening"]} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
     assert said["mode"] == "token"

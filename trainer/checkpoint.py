@@ -6,7 +6,6 @@ states are not needed: all randomness is a function of (seed, epoch, index).
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import logging
@@ -22,13 +21,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from trainer import initial
+from trainer.errors import PASSING
 from trainer.journal import Record
 from trainer.results import CHECKPOINT, CHECKPOINT_PREVIOUS, write_atomically
 from trainer.spec import TrialSpec
 
 VERSION = 1
-_FOR_NOW = (errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EMFILE, errno.ENFILE)
-"""What a file server that comes back, or another process that ends, mends."""
 _log = logging.getLogger(__name__)
 
 
@@ -138,7 +136,7 @@ def find(folders: Sequence[Path], spec: TrialSpec, pretrained: Path | None = Non
             try:
                 return load(path, spec, pretrained)
             except (OSError, ValueError) as error:
-                if isinstance(error, OSError) and error.errno in _FOR_NOW:
+                if isinstance(error, OSError) and error.errno in PASSING:
                     raise
                 _log.warning("%s cannot be used: %s", path, error)
     return None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
+
+PASSING = (errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EMFILE, errno.ENFILE)
+"""Errors of a store that a file server which comes back, or another process that ends, mends."""
 
 
 class TrainerError(Exception):

@@ -101,7 +101,7 @@ def _capture_on_gpu(run: Callable[[], Outputs]) -> tuple[Replay, Outputs]:
     the stream it was captured on: graphs that replay side by side must not share one.
     """
     here = torch.cuda.current_stream()
-    stream = _aside(here.device) if here == torch.cuda.default_stream() else here
+    stream = side_stream(here.device) if here == torch.cuda.default_stream() else here
     stream.wait_stream(here)
     with torch.cuda.stream(stream):
         run()
@@ -113,6 +113,6 @@ def _capture_on_gpu(run: Callable[[], Outputs]) -> tuple[Replay, Outputs]:
 
 
 @functools.cache
-def _aside(device: torch.device) -> torch.cuda.Stream:
-    """One for all trials of a worker: each new stream would get a cuBLAS workspace, for good."""
+def side_stream(device: torch.device, number: int = 0) -> torch.cuda.Stream:  # noqa: ARG001
+    """The same for all trials of a worker: each new stream gets a cuBLAS workspace, for good."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

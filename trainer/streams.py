@@ -8,7 +8,6 @@ fill a part of a GPU only; those of several streams run side by side. Not measur
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from trainer.errors import OutOfMemory
+from trainer.graphs import side_stream
 from trainer.members import Member, Pack
 from trainer.train import Options, Trial
 
@@ -27,7 +27,7 @@ class Streams(Pack):
         super().__init__(members, options)
         on_gpu = self.device.type == "cuda"
         numbers = enumerate(members) if on_gpu else ()
-        self.streams = {index: _stream(self.device, number) for number, index in numbers}
+        self.streams = {index: side_stream(self.device, number) for number, index in numbers}
         self.turns: dict[int, Iterator[int]] = {}
         """The steps that each member still has to take."""
 
@@ -71,9 +71,3 @@ class Streams(Pack):
                 self.outcomes[index] = self.trials[index].finish()
         if index in self.outcomes:  # what it held is for the others
             del self.turns[index], self.trials[index]
-
-
-@functools.cache
-def _stream(device: torch.device, number: int) -> torch.cuda.Stream:  # noqa: ARG001
-    """The same for the next pack: each new stream would get a cuBLAS workspace, for good."""
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

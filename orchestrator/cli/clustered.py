@@ -116,7 +116,8 @@ def _run_long(cluster: str, verb: str, arguments: Sequence[str], given: dict[str
     if verb == "launch":
         path: Path = given["sweep_file"]
         spec = sweep.load(path, given["overrides"])
-        _confirm(len(spec.trials), cluster, bool(given["yes"]))
+        if not given["yes"]:  # how long it takes is known there only, in the cluster's store
+            screen.confirm(f"submit {len(spec.trials)} trials, of unknown length, to {cluster}?")
         name, rest = spec.name, _without(arguments, positional=str(path))
         job = jobs.submit(cluster, spec, path, rest, image_has_code=image_has_code)
     else:
@@ -134,14 +135,6 @@ def _run_long(cluster: str, verb: str, arguments: Sequence[str], given: dict[str
     except KeyboardInterrupt:
         screen.say(f"the job goes on; watch it: {watch}; end it: bnsweep stop {name} …")
         return 4
-
-
-def _confirm(trials: int, cluster: str, yes: bool) -> None:
-    """Ask a person first: the trials' length is known there only, in the cluster's store."""
-    if yes or not screen.interactive():
-        return
-    if not screen.ask(f"submit {trials} trials, of unknown length, to {cluster}?"):
-        raise typer.Abort
 
 
 def _without(

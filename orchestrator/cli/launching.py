@@ -157,10 +157,8 @@ def _confirm(made: Plan, yes: bool) -> None:
     totals = made.totals
     hours = [totals.gpu_hours, totals.cpu_hours]
     short = all(h is not None and h <= ASK_HOURS for h in hours)
-    if yes or not totals.to_run or short or not screen.interactive():
-        return
-    if not screen.ask(f"start {totals.to_run} trials?"):
-        raise typer.Abort
+    if totals.to_run and not (yes or short):
+        screen.confirm(f"start {totals.to_run} trials?")
 
 
 def _run(swept: Sweep, made: Plan, where: Settings, order: Order, yes: bool, shown: _Shown) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from orchestrator.errors import UserError
-from orchestrator.records import Launch
+from orchestrator.records import Launch, stands_for
 from orchestrator.store import Store
 
 SHOWN = 5
@@ -29,9 +29,7 @@ def trial_id(store: Store, typed: str) -> str:
         known.update(spec.trial_id for spec in (launch.specs if launch else ()))
     if typed in known:
         return typed
-    found = sorted(
-        t for t in known if t.startswith(typed) or t.rpartition("-")[2].startswith(typed)
-    )
+    found = sorted(t for t in known if stands_for(typed, t))
     if len(found) == 1:
         return found[0]
     if not found:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import IO, Any, Literal
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -123,6 +124,12 @@ def ask(question: str) -> bool:
     """Yes or no from a person at a terminal; Return alone means yes."""
     console(sys.stderr).print(Text(f"{question} [Y/n] "), end="")
     return sys.stdin.readline().strip().lower() in ("", "y", "yes")
+
+
+def confirm(question: str) -> None:
+    """Ask a person, where there is one; Abort where the answer is no."""
+    if interactive() and not ask(question):
+        raise typer.Abort
 
 
 def interactive() -> bool:

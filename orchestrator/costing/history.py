@@ -54,24 +54,25 @@ class History:
             "same": defaultdict(list),
             "near": defaultdict(list),
         }
-        for spec, seconds in self._finished():
+        for spec, status in self._finished():
+            # In a pack each took its share of the pack's time.
+            seconds = (status.seconds or 0.0) / status.packed
             for source, key, work in _keys(spec):
                 if work:
                     rates[source][key].append(seconds / work)
         return rates
 
-    def _finished(self) -> Iterable[tuple[TrialSpec, float]]:
-        """Trials and their seconds: in a pack each took its share of the pack's."""
+    def _finished(self) -> Iterable[tuple[TrialSpec, TrialStatus]]:
         seen = {status.trial_id for _, status in self._planned}
         for spec, status in self._planned:
             if status.seconds is not None:
-                yield spec, status.seconds / status.packed
+                yield spec, status
         others = (name for name in self._store.trial_ids() if name not in seen)
         for _, trial_id in zip(range(MAX_READ), others, strict=False):
             status = self._store.state(trial_id)
             spec_read = self._store.spec(trial_id) if status.seconds is not None else None
-            if spec_read is not None and status.seconds is not None:
-                yield spec_read, status.seconds / status.packed
+            if spec_read is not None:
+                yield spec_read, status
 
 
 def _keys(spec: TrialSpec) -> list[tuple[str, tuple[object, ...], float]]:

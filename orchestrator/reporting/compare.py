@@ -10,6 +10,7 @@ from itertools import product
 from typing import Any
 
 from orchestrator.errors import UserError
+from orchestrator.records import stands_for
 from orchestrator.reporting.replicates import (
     ACCURACY,
     Replicates,
@@ -168,7 +169,7 @@ def _side(store: Store, name: str) -> Side:
     replicates = gather(_of_configuration(store, name))
     # A trial stands for all seeds of its configuration: then its own name would mislead.
     config_id = replicates[0].config_id
-    return Side(name if _is_meant(config_id, name) else config_id, tuple(replicates))
+    return Side(name if stands_for(name, config_id) else config_id, tuple(replicates))
 
 
 def _of_configuration(store: Store, name: str) -> list[Result]:
@@ -176,7 +177,7 @@ def _of_configuration(store: Store, name: str) -> list[Result]:
     meant = {
         spec.config_id
         for spec in known.values()
-        if _is_meant(spec.config_id, name) or _is_meant(spec.trial_id, name)
+        if stands_for(name, spec.config_id) or stands_for(name, spec.trial_id)
     }
     if len(meant) > 1:
         raise UserError(f"{name}: stands for several configurations:", *sorted(meant))
@@ -186,11 +187,6 @@ def _of_configuration(store: Store, name: str) -> list[Result]:
         what = none if meant else "no sweep or configuration"
         raise UserError(f"{name}: {what}; see: bnsweep status")
     return results
-
-
-def _is_meant(config_id: str, typed: str) -> bool:
-    """By its beginning, or by that of its last part, the hash: as trials are named."""
-    return config_id.startswith(typed) or config_id.rpartition("-")[2].startswith(typed)
 
 
 def _results(store: Store, trial_ids: Sequence[str]) -> list[Result]:

@@ -102,9 +102,9 @@ def network(spec: TrialSpec) -> str:
 COLUMNS = 3
 
 
-def rows(count: int) -> int:
+def rows(count: int, columns: int = COLUMNS) -> int:
     """Rows of a figure of so many panels."""
-    return -(-count // COLUMNS)
+    return -(-count // columns)
 
 
 def panels(
@@ -112,7 +112,7 @@ def panels(
 ) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels in rows of up to `columns`, on one scale of y if so asked."""
     across = min(count, columns)
-    down = -(-count // across)
+    down = rows(count, columns)
     width = PANEL_WIDTH * across if across > 1 else 5.0
     with mpl.rc_context(RC):
         figure = Figure(figsize=(width, height * down), layout="constrained")
@@ -135,7 +135,7 @@ def legend(figure: Figure, axes: Sequence[Axes], paper: bool = False) -> None:
         )
     widest = 0.75 + 0.075 * max((len(label) for label in found), default=0)  # inches
     columns = max(1, min(len(found), int(figure.get_size_inches()[0] / widest)))
-    make_higher(figure, LEGEND_ROW * -(-len(found) // columns))
+    make_higher(figure, LEGEND_ROW * rows(len(found), columns))
     figure.legend(
         found.values(),
         found.keys(),

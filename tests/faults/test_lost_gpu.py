@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from orchestrator import worker
-
-ROOT = Path(__file__).parents[2]
 
 COUNTED = """
 import json, sys
@@ -33,17 +25,8 @@ print(json.dumps([ended.exit_code, ended.statuses[0].attempt, ended.statuses[0].
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use a GPU here")
-def test_a_gpu_that_torch_cannot_use_fails_its_trials_instead_of_training_on_the_cpu(tmp_path):
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    done = subprocess.run(
-        [sys.executable, "-c", COUNTED, str(tmp_path)],
-        env={**inherited, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr
-    exit_code, attempt, cause = json.loads(done.stdout.splitlines()[-1])
+def test_a_gpu_that_torch_cannot_use_fails_its_trials_instead_of_training_on_the_cpu(alone):
+    exit_code, attempt, cause = alone(COUNTED)
     assert (exit_code, attempt) == (1, 1)
     assert "torch sees no such GPU here" in cause
 
