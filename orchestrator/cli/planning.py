@@ -141,8 +141,8 @@ def summary(made: Plan) -> list[str]:
     ]
     if totals.to_run:
         lines.append(
-            f"largest trial: {screen.size(totals.memory_bytes)}B of tensors (a worker's libraries "
-            f"take about 1 GB more); {screen.size(totals.disk_bytes)}B added to the store"
+            f"largest trial: {screen.size(totals.memory_bytes)}B of tensors, beside about 1 GB of "
+            f"libraries; {screen.size(totals.disk_bytes)}B for the store"
         )
     if running := [row.status for row in made.rows if row.status.state == "running"]:
         lines.append(
