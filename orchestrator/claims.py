@@ -41,6 +41,7 @@ def claim(store: Store, spec: TrialSpec, owner: Start) -> Claim | None:
     """Take the trial, or None where it is finished or another living attempt has it."""
     folder = store.trial_folder(spec.trial_id)
     (folder / results.ATTEMPTS).mkdir(parents=True, exist_ok=True)
+    looked_at = folder.stat()
     if not (folder / results.SPEC).exists():
         results.write_json(folder / results.SPEC, spec)
     numbers = store.attempts(spec.trial_id)
@@ -51,9 +52,8 @@ def claim(store: Store, spec: TrialSpec, owner: Start) -> Claim | None:
         if liveness.alive(newest, store.now()):
             return None
     number = max(numbers, default=0) + 1
-    attempt = store.attempt_folder(spec.trial_id, number)
     try:
-        attempt.mkdir()
+        attempt = store.take_attempt(spec.trial_id, number, looked_at)
     except FileExistsError:
         return None
     try:

@@ -146,6 +146,21 @@ class Store(StoreFolder):
         """Numbers of the trial's attempts, oldest first."""
         return _numbers(self.trial_folder(trial_id) / results.ATTEMPTS)
 
+    def take_attempt(self, trial_id: str, number: int, looked_at: os.stat_result) -> Path:
+        """Make the attempt's folder: that is the claim. Raises FileExistsError where another has
+        it, or where the trial's folder is not the one that was `looked_at`: discarded meanwhile,
+        and perhaps begun anew."""
+        attempt = self.attempt_folder(trial_id, number)
+        try:
+            attempt.parent.mkdir(exist_ok=True)
+            attempt.mkdir()
+            if self.trial_folder(trial_id).stat().st_ino == looked_at.st_ino:
+                return attempt
+            attempt.rmdir()
+        except FileNotFoundError:
+            pass
+        raise FileExistsError
+
     def result(self, trial_id: str) -> Result | None:
         """The whole result; None where the trial is not finished or the file is damaged."""
         try:
@@ -257,16 +272,17 @@ class Store(StoreFolder):
     def discard(self, trial_id: str) -> Path:
         """Set a trial's folder aside, so that it runs again; returns where it went."""
         folder = self.trial_folder(trial_id)
-        fence = self.attempt_folder(trial_id, max(self.attempts(trial_id), default=0) + 1)
+        try:
+            looked_at = folder.stat()
+        except FileNotFoundError:
+            raise UserError(f"trial {trial_id}: has no results in {self.root}") from None
+        number = max(self.attempts(trial_id), default=0) + 1
         status = self.state(trial_id)
         try:
             if status.state == "running":
                 raise FileExistsError
             # A claim like a worker's, so that none begins between the look and the move.
-            fence.parent.mkdir(exist_ok=True)
-            fence.mkdir()
-        except FileNotFoundError:
-            raise UserError(f"trial {trial_id}: has no results in {self.root}") from None
+            fence = self.take_attempt(trial_id, number, looked_at)
         except FileExistsError:
             raise UserError(
                 f"trial {trial_id}: is running ({status.owner or 'just begun'}); stop it first: "

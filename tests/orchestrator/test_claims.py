@@ -270,6 +270,20 @@ def test_the_journal_of_a_finished_trial_is_that_of_the_attempt_which_has_the_re
     assert [r.attempt for r in store.journal(SPEC.trial_id)] == [1, 1, 1, 1]
 
 
+def test_no_attempt_is_taken_in_a_folder_that_was_begun_anew_since_the_look(store):
+    """Two that discard and one that claims: the second discard moved what had just begun."""
+    claims.fail(claims.claim(store, SPEC, owner()), Failure(failure="stopped", cause="on request"))
+    looked_at = store.trial_folder(SPEC.trial_id).stat()
+    store.discard(SPEC.trial_id)
+    with pytest.raises(FileExistsError):
+        store.take_attempt(SPEC.trial_id, 2, looked_at)  # nothing is there
+    new = claims.claim(store, SPEC, owner())
+    with pytest.raises(FileExistsError):
+        store.take_attempt(SPEC.trial_id, 2, looked_at)
+    assert store.attempts(SPEC.trial_id) == [1]
+    assert not claims.superseded(store, new)
+
+
 def test_a_trial_is_either_claimed_or_discarded(store):
     def attempt(act):
         try:
