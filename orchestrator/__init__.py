@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.library import Sweep, launch
-    from orchestrator.reporting.frames import results
+    from orchestrator.reporting.frame import results
 
 __all__ = ["Sweep", "launch", "results"]
 
 PROJECT = "bnsweep"
 """Marks the package as ours: PyPI has others of this name (see doctor)."""
 
-_HOMES = {"Sweep": "library", "launch": "library", "results": "reporting.frames"}
+_HOMES = {"Sweep": "library", "launch": "library", "results": "reporting.frame"}
 
 
 def __getattr__(name: str) -> Any:

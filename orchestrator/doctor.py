@@ -16,12 +16,12 @@ from typing import Any
 
 import orchestrator
 import trainer
-from orchestrator import presence
-from orchestrator.costing import costs
 from orchestrator.errors import BnsweepError, UnreachableError
+from orchestrator.launching import data_check
+from orchestrator.planning import costs
 from orchestrator.settings import Settings
-from orchestrator.store import Store
-from orchestrator.tracking import Tracker
+from orchestrator.store.store import Store
+from orchestrator.tracking.tracker import Tracker
 from trainer.spec import TrialSpec
 
 PACKAGES = ("torch", "torchvision", "ray", "mlflow")
@@ -127,9 +127,9 @@ def _ray() -> Check:
 def _nodes(where: Settings, specs: Sequence[TrialSpec]) -> Iterator[Check]:
     """The cluster that a launch here would use, and what each of its nodes says of itself."""
     address = os.environ["RAY_ADDRESS"]
-    fields = json.dumps([spec.identity_fields() for spec in presence.wanted(specs)])
+    fields = json.dumps([spec.identity_fields() for spec in data_check.wanted(specs)])
     done = _run_python(
-        "-m", "orchestrator.launch_ray_nodes", str(where.store), str(where.data), fields
+        "-m", "orchestrator.launching.ray_nodes", str(where.store), str(where.data), fields
     )
     last = done.stdout.strip().rpartition("\n")[2]
     said: dict[str, Any] = json.loads(last) if last else {"problem": _last_line(done.stderr)}
@@ -172,10 +172,10 @@ def _disk(where: Settings, specs: Sequence[TrialSpec]) -> Check:
 
 
 def _data(where: Settings, specs: Sequence[TrialSpec]) -> Check:
-    looked_for = presence.wanted(specs)
+    looked_for = data_check.wanted(specs)
     if not looked_for:
         return Check("data", True, "nothing to look for (digits and synthetic are always there)")
-    found = presence.problems(looked_for, where.data)
+    found = data_check.problems(looked_for, where.data)
     names = ", ".join(sorted({spec.dataset for spec in looked_for}))
     detail = "; ".join(found) or f"{names} in {where.data}"
     return Check("data", not found, detail, 2 if found else 0)

@@ -7,20 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator import driver, settings, sweep
-from orchestrator import plan as planning
-from orchestrator.driver import Launcher, Outcome
+from orchestrator import settings
 from orchestrator.errors import UserError
-from orchestrator.language.resources import Resources
-from orchestrator.monitor import Observer
-from orchestrator.plan import Plan
-from orchestrator.records import Launch
-from orchestrator.rounds import Order
+from orchestrator.launching import driver
+from orchestrator.launching.driver import Launcher, Outcome
+from orchestrator.launching.monitor import Observer
+from orchestrator.launching.rounds import Order
+from orchestrator.launching.worker import Job
+from orchestrator.planning import plan as planning
+from orchestrator.planning.plan import Plan
 from orchestrator.settings import Settings
-from orchestrator.store import Store
-from orchestrator.sweep import SweepSpec
-from orchestrator.tracking import Tracker
-from orchestrator.worker import Job
+from orchestrator.store.records import Launch
+from orchestrator.store.store import Store
+from orchestrator.sweep import sweep_spec
+from orchestrator.sweep.resources import Resources
+from orchestrator.sweep.sweep_spec import SweepSpec
+from orchestrator.tracking.tracker import Tracker
 from trainer.spec import TrialSpec
 
 
@@ -34,12 +36,12 @@ class Sweep:
     @classmethod
     def load(cls, path: Path | str, *overrides: str) -> Sweep:
         """The sweep in a file. `overrides`: `depth=14,32`. Raises SweepError, a line a problem."""
-        return cls(sweep.load(path, overrides), str(path))
+        return cls(sweep_spec.load(path, overrides), str(path))
 
     @classmethod
     def parse(cls, text: str, *overrides: str) -> Sweep:
         """The sweep in a YAML text."""
-        return cls(sweep.parse(text, "text", overrides))
+        return cls(sweep_spec.parse(text, "text", overrides))
 
     @classmethod
     def stored(cls, record: Launch) -> Sweep:
@@ -123,9 +125,9 @@ def _check_tracker(where: Settings) -> None:
 
 def connect(where: Settings) -> Tracker:
     """The tracker that the settings name."""
-    from orchestrator import tracking_mlflow  # heavy: loads MLflow
+    from orchestrator.tracking import mlflow_tracker  # heavy: loads MLflow
 
-    return tracking_mlflow.connect(where)
+    return mlflow_tracker.connect(where)
 
 
 def _settings(store: Path | str | None, data: Path | str | None = None) -> Settings:
@@ -141,7 +143,7 @@ class _LateRay:
 
     def run(self, jobs: Sequence[Job]) -> None:
         if self._launcher is None:
-            from orchestrator.launch_ray import RayLauncher  # heavy: loads Ray
+            from orchestrator.launching.ray_launcher import RayLauncher  # heavy: loads Ray
 
             memory_bytes = self._swept.plan(self._where.store).totals.memory_bytes
             log = Store(self._where.store).launch_log(jobs[0].sweep, jobs[0].launch)

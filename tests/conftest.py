@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import ui
 from orchestrator.settings import Settings
+from orchestrator.tracking import ui
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,11 +47,11 @@ def alone(tmp_path):
 @pytest.fixture(scope="session")
 def empty_mlflow_database(tmp_path_factory):
     """An MLflow database with its tables, to be copied: making them takes seconds."""
-    from orchestrator import tracking_mlflow
+    from orchestrator.tracking import mlflow_tracker
 
     folder = tmp_path_factory.mktemp("mlflow")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    tracking_mlflow.connect(Settings(folder, folder, uri, True)).check(60.0)
+    mlflow_tracker.connect(Settings(folder, folder, uri, True)).check(60.0)
     return folder / "mlflow.db"
 
 

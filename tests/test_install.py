@@ -52,8 +52,8 @@ def test_the_wheel_holds_our_two_packages_with_their_data_and_nothing_else(wheel
         "trainer",
         next(name.partition("/")[0] for name in names if ".dist-info/" in name),
     }
-    assert "orchestrator/reference/paper_results.csv" in names
-    assert any(name.startswith("trainer/csrc/") for name in names)
+    assert "orchestrator/reporting/paper_results.csv" in names
+    assert "trainer/kernels/bn_relu.cpp" in names
     assert not any("test" in name for name in names)
 
 

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parent.parent
 PLANTED = {
     "trainer/planted.py": "import orchestrator\n",
     "trainer/spec.py": "import torch\n",
-    "orchestrator/launch_ray.py": "import orchestrator.tracking_mlflow\n",
-    "orchestrator/store.py": "import orchestrator.plan\n",
+    "orchestrator/launching/ray_launcher.py": "import orchestrator.tracking.mlflow_tracker\n",
+    "orchestrator/store/store.py": "import orchestrator.planning.plan\n",
     "orchestrator/planted.py": "import mlflow\nimport ray\nimport torch\nimport orchestrator.cli\n",
 }
 
@@ -59,7 +59,10 @@ PLANTED_CODE = {
 
 @pytest.mark.parametrize("what", PLANTED_CODE)
 def test_only_the_command_line_prints_or_exits(what):
-    for path, fine in (("orchestrator/plan.py", False), ("orchestrator/cli/planning.py", True)):
+    for path, fine in (
+        ("orchestrator/planning/plan.py", False),
+        ("orchestrator/cli/commands/planning.py", True),
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", "check", "--stdin-filename", path, "-"],
             input=PLANTED_CODE[what] + "\n",

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import sweep
 from orchestrator.errors import BnsweepError, SweepError
-from orchestrator.store import Store
+from orchestrator.store.store import Store
+from orchestrator.sweep import sweep_spec
 from trainer import results
 from trainer.spec import TrialSpec
 
@@ -125,7 +125,7 @@ def test_yaml_of_a_sweep_file_cannot_make_objects(tmp_path, monkeypatch, line):
     monkeypatch.chdir(tmp_path)
     Path("a.yaml").write_text(f"name: a\nrecipe: digits\n{line}\n")
     with pytest.raises(SweepError):
-        sweep.load(Path("a.yaml"))
+        sweep_spec.load(Path("a.yaml"))
     assert not Path("it-ran").exists()
 
 
@@ -148,7 +148,7 @@ def test_a_sweeps_name_is_a_name(tmp_path, name):
     path = tmp_path / "a.yaml"
     path.write_text(f"name: {json.dumps(name)}\nrecipe: digits\n")
     with pytest.raises(SweepError, match="name"):
-        sweep.load(path)
+        sweep_spec.load(path)
 
 
 @pytest.mark.parametrize("verb", ["show", "logs", "discard"])

@@ -20,11 +20,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from trainer import initial
 from trainer.errors import PASSING
 from trainer.journal import Record
 from trainer.results import CHECKPOINT, CHECKPOINT_PREVIOUS, write_atomically
 from trainer.spec import TrialSpec
+from trainer.weights import initial_copy
 
 VERSION = 1
 _log = logging.getLogger(__name__)
@@ -158,5 +158,5 @@ def load(path: Path, spec: TrialSpec, pretrained: Path | None = None) -> Resume:
         raise ValueError("not a checkpoint of this version") from error
     if header.trial_id != spec.trial_id:
         raise ValueError(f"it belongs to the trial {header.trial_id}, not {spec.trial_id}")
-    weights = initial.source(spec, header.digests["initial"], path.parent, pretrained)
+    weights = initial_copy.source(spec, header.digests["initial"], path.parent, pretrained)
     return resume.model_copy(update={"initial": weights})

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.data import Evaluation
+from trainer.data.splits import Evaluation
 
 TOP = 5
 

@@ -18,10 +18,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from trainer import initial
 from trainer.errors import DataError, TrainerError
 from trainer.learner import Learner
 from trainer.results import ARTIFACTS, FINAL_TENSORS, RESULT, Result, write_atomically
+from trainer.weights import initial_copy
 
 MISTAKE = 2
 
@@ -54,9 +54,9 @@ def export(folder: Path, file: Path, pretrained: Path | None = None) -> dict[str
     return state
 
 
-def _initial(result: Result, folder: Path, pretrained: Path | None) -> initial.Weights | None:
+def _initial(result: Result, folder: Path, pretrained: Path | None) -> initial_copy.Weights | None:
     try:
-        return initial.source(result.spec, result.digests["initial"], folder, pretrained)
+        return initial_copy.source(result.spec, result.digests["initial"], folder, pretrained)
     except ValueError as error:
         raise DataError(f"{folder}: {error}") from error
 

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from trainer import models, seeding
+from trainer import seeding
 from trainer.errors import FreezeViolation
-from trainer.models import Role
+from trainer.networks import roles
+from trainer.networks.roles import Role
 from trainer.spec import TrialSpec
 
 _MODES: dict[str, Callable[[Role], bool]] = {
@@ -72,7 +73,7 @@ def freeze(model: nn.Module, spec: TrialSpec) -> Trained:
     """Set `requires_grad` for the spec's mode, and say what trains."""
     chosen = _MODES[spec.trainable]
     names = []
-    for name, role in models.roles(model).items():
+    for name, role in roles.roles_of(model).items():
         parameter = model.get_parameter(name)
         parameter.requires_grad_(chosen(role))
         if chosen(role):

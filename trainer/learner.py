@@ -15,11 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer import freezing, fused, graphs, initial, models, optim
+from trainer import freezing, optim
 from trainer.flat import Flat
-from trainer.initial import Weights
+from trainer.kernels import cuda_graphs, fused_norm
+from trainer.networks import roles
 from trainer.numerics import autocast
 from trainer.spec import TrialSpec, classes_of, image_size_of
+from trainer.weights import initial, initial_copy
+from trainer.weights.initial_copy import Weights
 
 
 class Learner:
@@ -32,23 +35,23 @@ class Learner:
         self,
         spec: TrialSpec,
         device: torch.device,
-        kernels: fused.Kernels = "stock",
+        kernels: fused_norm.Kernels = "stock",
         weights: Weights | None = None,
         pretrained: Path | None = None,
     ) -> None:
         self.spec, self.device = spec, device
-        model = models.build(spec, pretrained)
+        model = initial.build(spec, pretrained)
         if weights:
-            initial.place(model, weights)
+            initial_copy.place(model, weights)
         self.trained = freezing.freeze(model, spec)
         self.initial = freezing.snapshot(model, self.trained)
-        self.counts = models.counts(model, self.trained.count(model))
+        self.counts = roles.counts(model, self.trained.count(model))
         self.model: nn.Module = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if kernels == "fused":
-            fused.enable(self.model)
+            fused_norm.enable(self.model)
         self.flat = Flat(self.model, self.trained.names, self.trained.indices)
         self.optimizer = optim.build(spec, self.flat.values)
-        self.graph: graphs.Graph | None = None
+        self.graph: cuda_graphs.Graph | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [b, 3, side, side] to logits [b, classes], fp32 in any precision."""
@@ -88,11 +91,13 @@ class Learner:
         self._update(gradient, rate, number)
         return loss, hits
 
-    def differentiate(self, images: Tensor, labels: Tensor) -> graphs.Outputs:
+    def differentiate(self, images: Tensor, labels: Tensor) -> cuda_graphs.Outputs:
         """The step without its update: mean loss, hits, and the gradient of the trained values."""
         return self._differentiate(lambda: self.forward(images), labels)
 
-    def _differentiate(self, logits_of: Callable[[], Tensor], labels: Tensor) -> graphs.Outputs:
+    def _differentiate(
+        self, logits_of: Callable[[], Tensor], labels: Tensor
+    ) -> cuda_graphs.Outputs:
         trains = bool(self.trained.names)
         with torch.set_grad_enabled(trains):
             logits = logits_of()
@@ -106,7 +111,7 @@ class Learner:
                 self.optimizer.update(self.flat.values, gradient, rate, number)
                 self.flat.publish()
 
-    def record_graph(self, capture: graphs.Capture | None = None) -> bool:
+    def record_graph(self, capture: cuda_graphs.Capture | None = None) -> bool:
         """Let full batches be replayed as one CUDA graph; False where that cannot be done."""
         side, size = image_size_of(self.spec), self.spec.batch_size
         draw = torch.Generator().manual_seed(0)  # not the GPU's, which is everybody's
@@ -114,7 +119,7 @@ class Learner:
         images = pixels.to(self.device).permute(0, 3, 1, 2)
         labels = torch.arange(size, device=self.device) % classes_of(self.spec)
         self.model.train()
-        self.graph = graphs.record(
+        self.graph = cuda_graphs.record(
             self.differentiate, images, labels, self.flat.statistics, capture
         )
         return self.graph is not None

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer import fused, probes
 from trainer.journal import Record
+from trainer.kernels import fused_norm
+from trainer.probes import probes
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Options:
     threads: int = 1
     decoders: int = 2
     """Processes that decode images, where the data is a folder of them."""
-    kernels: fused.Kernels = "auto"
+    kernels: fused_norm.Kernels = "auto"
     """`fused` needs a C++ compiler on the CPU, and Triton on a GPU; `auto` takes it on the CPU,
     where it can. Recorded in `numerics`."""
     graphs: bool = False

@@ -15,27 +15,20 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from trainer import (
-    checkpoint,
-    data,
-    freezing,
-    fused,
-    initial,
-    journal,
-    models,
-    numerics,
-    optim,
-    probes,
-)
+from trainer import checkpoint, freezing, journal, numerics, optim
 from trainer.checkpoint import Header, Resume
-from trainer.data import Data
+from trainer.data import splits
+from trainer.data.splits import Data
 from trainer.epoch import Epoch
 from trainer.errors import DataError, FreezeViolation, Stopped
 from trainer.evaluate import evaluate
 from trainer.journal import Record
+from trainer.kernels import fused_norm
 from trainer.learner import Learner
+from trainer.networks import definitions
 from trainer.options import DEFAULT
 from trainer.options import Options as Options
+from trainer.probes import probes
 from trainer.results import (
     ARTIFACTS,
     FINAL_TENSORS,
@@ -48,6 +41,7 @@ from trainer.results import (
     write_json,
 )
 from trainer.spec import TrialSpec, classes_of
+from trainer.weights import initial_copy
 
 _log = logging.getLogger(__name__)
 
@@ -93,9 +87,9 @@ class Trial:
     ) -> None:
         self.spec, self.folder, self.attempt = spec, folder, attempt
         self.options, self.device = options, device
-        self.data = shared or data.load(spec, options.data, device, options.decoders)
-        models.check_last_batch(spec, self.data.train.count)
-        kernels = fused.choose(options.kernels, device)
+        self.data = shared or splits.load(spec, options.data, device, options.decoders)
+        definitions.check_last_batch(spec, self.data.train.count)
+        kernels = fused_norm.choose(options.kernels, device)
         weights = resume.initial if resume else None
         self.learner = Learner(spec, device, kernels, weights, options.pretrained)
         self._keep_initial_weights()
@@ -274,7 +268,9 @@ class Trial:
 
     def _keep_initial_weights(self) -> None:
         learner, shared = self.learner, self.options.initial_weights
-        initial.keep(learner.model, learner.trained, learner.initial.digest, self.folder, shared)
+        initial_copy.keep(
+            learner.model, learner.trained, learner.initial.digest, self.folder, shared
+        )
 
     # --- resume ---------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ import typer.main
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from orchestrator.cli import clustered
+from orchestrator.cli import on_cluster
 from orchestrator.cli.verbs import VERBS as VERBS
 from orchestrator.cli.verbs import as_called
 from orchestrator.errors import BnsweepError
@@ -34,11 +34,11 @@ class VerbGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The verb's real command in place of the line that stands for it."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, clustered.offer(name, _load(name), tuple(rest)) if name else command, rest
+        return name, on_cluster.offer(name, _load(name), tuple(rest)) if name else command, rest
 
 
 def _load(verb: str) -> Any:
-    module = importlib.import_module(f"orchestrator.cli.{VERBS[verb][0]}")
+    module = importlib.import_module(f"orchestrator.cli.commands.{VERBS[verb][0]}")
     return typer.main.get_group(module.app).commands[verb]
 
 

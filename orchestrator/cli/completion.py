@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator import settings
-from orchestrator.store import Store
+from orchestrator.store.store import Store
 
 
 def sweep_files(incomplete: str) -> list[str]:

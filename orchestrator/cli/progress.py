@@ -19,10 +19,10 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.cli import screen
+from orchestrator.cli.board import Board, Event
 from orchestrator.cli.verbs import as_called
-from orchestrator.live import Board, Event
-from orchestrator.records import Launch, TrialStatus
-from orchestrator.store import Store
+from orchestrator.store.records import Launch, TrialStatus
+from orchestrator.store.store import Store
 
 SUMMARY_S = 60.0
 """Without a terminal, the sweep's line comes this often."""

@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.cluster import parcel
+from orchestrator.cluster import working_dir
 from orchestrator.cluster.head import Head, Job
 from orchestrator.cluster.relay import Receiver
 from orchestrator.errors import BnsweepError, UnreachableError
-from orchestrator.sweep import SweepSpec
+from orchestrator.launching import source_code
+from orchestrator.sweep.sweep_spec import SweepSpec
 
 Write = Callable[[str, str], None]
 """Called with `out` or `err` and a piece of text that the command printed there."""
@@ -156,7 +157,7 @@ def _start(
     bring: Sequence[str],
     image_has_code: bool,
 ) -> None:
-    package = parcel.pack(sweep_file, code=not image_has_code)
+    package = working_dir.pack(sweep_file, code=not image_has_code)
     environment = {}
     if package is not None:
         environment["working_dir"] = head.upload(package.name, package.content)
@@ -165,7 +166,7 @@ def _start(
 
 
 def _entrypoint(arguments: Sequence[str], bring: Sequence[str]) -> str:
-    relay = ["python", "-m", "orchestrator.cluster.relay", parcel.code_digest(), *bring, "--"]
+    relay = ["python", "-m", "orchestrator.cluster.relay", source_code.code_digest(), *bring, "--"]
     return shlex.join([*relay, *arguments])
 
 

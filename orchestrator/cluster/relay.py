@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from orchestrator.cluster import parcel
+from orchestrator.launching import source_code
 
 _WHOLE, _OPEN = "| ", "> "  # a line that ended, and one that did not (a prompt, a progress bar)
 _OTHER_CODE = "the cluster's image has another bnsweep than this one"
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     """Run bnsweep with the arguments behind `--`, and relay it; returns its exit code."""
     at = arguments.index("--")
     own, command = arguments[:at], arguments[at + 1 :]
-    here = parcel.code_digest()
+    here = source_code.code_digest()
     if own[0] != here:
         _send("err", f"{_OTHER_CODE} (digest {here}, yours {own[0]}); {_REMEDY}\n")
         _send("end", "2\n")

@@ -10,7 +10,6 @@ from itertools import product
 from typing import Any
 
 from orchestrator.errors import UserError
-from orchestrator.records import stands_for
 from orchestrator.reporting.replicates import (
     ACCURACY,
     Replicates,
@@ -22,7 +21,8 @@ from orchestrator.reporting.replicates import (
 )
 from orchestrator.reporting.statistics import Estimate
 from orchestrator.reporting.tables import Table, show, with_interval
-from orchestrator.store import Store
+from orchestrator.store.records import stands_for
+from orchestrator.store.store import Store
 from trainer.results import Result
 
 

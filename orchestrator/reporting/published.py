@@ -1,6 +1,6 @@
 """The paper's numbers, and the one mapping from their names to ours.
 
-`reference/paper_results.csv`: dataset, architecture, depth, width, mode, metric, value (% or a
+`paper_results.csv`: dataset, architecture, depth, width, mode, metric, value (% or a
 count), source, precision (`±0.5`: read off a figure).
 """
 
@@ -84,7 +84,7 @@ def alternative(row: Published) -> bool:
 @cache
 def published() -> tuple[Published, ...]:
     """All rows of the reference, in order."""
-    file = resources.files("orchestrator") / "reference" / "paper_results.csv"
+    file = resources.files("orchestrator.reporting") / "paper_results.csv"
     return parse(file.read_text(encoding="utf-8"))
 
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.language.recipes import RECIPES
 from orchestrator.reporting.published import Published, count_of
 from orchestrator.reporting.replicates import Replicates
 from orchestrator.reporting.statistics import Estimate, differs, equivalent, estimate
 from orchestrator.reporting.tables import show
+from orchestrator.sweep.recipes import RECIPES
 from trainer.spec import TrialSpec
 
 Outcome = Literal["reproduced", "deviates", "too few seeds", "other protocol", "not run"]

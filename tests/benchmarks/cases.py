@@ -19,11 +19,13 @@ from measuring import Case, interleave
 from servants import ALLOCATOR, Servant, rate_together
 from stock import Clock
 
-from trainer import checkpoint, data, freezing, fused, journal, kernel
+from trainer import checkpoint, freezing, journal
 from trainer.checkpoint import Header
+from trainer.data import splits
 from trainer.journal import Record
+from trainer.kernels import build, fused_norm
 from trainer.learner import Learner
-from trainer.packs import Member, train_pack
+from trainer.packs.pack_training import Member, train_pack
 from trainer.results import JOURNAL
 from trainer.spec import TrialSpec
 from trainer.train import Options
@@ -71,14 +73,14 @@ def cpu_training(
 
 
 def _kernels() -> list[str]:
-    return ["stock"] if kernel.problem() else ["stock", "fused"]
+    return ["stock"] if build.problem() else ["stock", "fused"]
 
 
 def data_path(root: Path, rounds: int, clock: Clock, batches: int = 20) -> Iterator[Case]:
     """Augmented batches of 128 on one thread, nothing else."""
     torch.set_num_threads(1)
     spec = TrialSpec()
-    train_split = data.load(spec, root).train
+    train_split = splits.load(spec, root).train
     ours = itertools.chain.from_iterable(train_split.batches(epoch) for epoch in itertools.count(1))
     theirs = stock.endless(stock.train_loader(root))
     next(ours), next(theirs)
@@ -204,8 +206,8 @@ def parts(root: Path, rounds: int) -> Iterator[Case]:
     """What of a bn_only trial's time is not its steps: batches, and what an epoch's end writes."""
     torch.set_num_threads(1)
     spec = TrialSpec(trainable="bn_only", precision="bf16")
-    split = data.load(spec, root).train
-    learner_kernels: fused.Kernels = "stock" if kernel.problem() else "fused"
+    split = splits.load(spec, root).train
+    learner_kernels: fused_norm.Kernels = "stock" if build.problem() else "fused"
     learner = Learner(spec, torch.device("cpu"), learner_kernels)
     batches = itertools.chain.from_iterable(split.batches(epoch) for epoch in itertools.count(1))
     images, labels = next(batches)

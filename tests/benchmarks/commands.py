@@ -15,8 +15,8 @@ from pathlib import Path
 
 from measuring import Case, interleave
 
-from orchestrator.records import Launch
-from orchestrator.store import Store
+from orchestrator.store.records import Launch
+from orchestrator.store.store import Store
 from trainer import results
 from trainer.spec import TrialSpec
 
@@ -82,12 +82,12 @@ def _timed(line: list[str], folder: Path) -> Callable[[], float]:
 
 def _fill(folder: Path, file: Path, few: Path, trials: int) -> None:
     """A store in which the sweep of each file is finished, written without training or fsync."""
-    from orchestrator import sweep
+    from orchestrator.sweep import sweep_spec
 
     store = Store(folder / "runs")
     store.open_for_writing()
     for path in (file, few):
-        loaded = sweep.load(path)
+        loaded = sweep_spec.load(path)
         fields = tuple(spec.identity_fields() for spec in loaded.trials)
         launch = Launch(sweep=loaded.name, number=0, time_ms=1, host="bench", trials=fields)
         store.record_launch(launch)

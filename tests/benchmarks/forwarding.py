@@ -12,11 +12,12 @@ from measuring import Case, interleave
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
-from orchestrator import claims, liveness, tracking_mlflow
-from orchestrator.mirroring.forwarder import Forwarder
 from orchestrator.settings import Settings
-from orchestrator.store import Store
-from orchestrator.tracking import params_of, points_of
+from orchestrator.store import claims, liveness
+from orchestrator.store.store import Store
+from orchestrator.tracking import mlflow_tracker
+from orchestrator.tracking.forwarder import Forwarder
+from orchestrator.tracking.tracker import params_of, points_of
 from trainer import journal, results
 from trainer.journal import Record
 from trainer.results import Failure
@@ -32,7 +33,7 @@ def cases(rounds: int, runs: int, epochs: int) -> Iterator[Case]:
     points = runs * len(points_of(records))
     with tempfile.TemporaryDirectory() as made:
         empty = _settings(Path(made))
-        tracking_mlflow.connect(empty).check(120.0)
+        mlflow_tracker.connect(empty).check(120.0)
 
         def measured(way: str) -> float:
             with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +71,7 @@ def _forward(settings: Settings, specs: list[TrialSpec], records: list[Record]) 
         assert claim is not None
         journal.append(claim.folder / results.JOURNAL, records)
         claims.fail(claim, Failure(failure="stopped", cause="a benchmark"))
-    forwarder = Forwarder(store, "bench", specs, tracking_mlflow.connect(settings))
+    forwarder = Forwarder(store, "bench", specs, mlflow_tracker.connect(settings))
     start = time.perf_counter()
     backlog = forwarder.drain(3600)
     seconds = time.perf_counter() - start

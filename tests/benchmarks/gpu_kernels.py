@@ -11,8 +11,9 @@ import torch
 from measuring import Case, interleave
 from stock import BATCH
 
-from trainer import fused, numerics
+from trainer import numerics
 from trainer.errors import SpecError
+from trainer.kernels import fused_norm
 from trainer.learner import Learner
 from trainer.spec import TrialSpec
 
@@ -24,7 +25,7 @@ def cases(rounds: int, depth: int = 14, steps: int = 200) -> Iterator[Case]:
         return
     device = torch.device("cuda")
     try:
-        fused.choose("fused", device)
+        fused_norm.choose("fused", device)
     except SpecError as error:
         print(f"gpu_kernels: left out, {error}")
         return
@@ -43,7 +44,7 @@ def cases(rounds: int, depth: int = 14, steps: int = 200) -> Iterator[Case]:
 
 
 def _rate(
-    spec: TrialSpec, device: torch.device, kernels: fused.Kernels, graph: bool, steps: int
+    spec: TrialSpec, device: torch.device, kernels: fused_norm.Kernels, graph: bool, steps: int
 ) -> Callable[[], float]:
     """Measures images a second over `steps` updates on one batch, warm, the device waited for."""
     learner = Learner(spec, device, kernels)

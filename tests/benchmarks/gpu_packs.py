@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from measuring import Case, interleave
 
-from trainer import datasets
+from trainer.data import in_memory
 from trainer.errors import DataError
-from trainer.packs import Member, train_pack
+from trainer.packs.pack_training import Member, train_pack
 from trainer.results import Result
 from trainer.spec import TrialSpec
 from trainer.train import Options
@@ -51,7 +51,7 @@ def cases(root: Path, rounds: int, depth: int, members: int = 8) -> Iterator[Cas
 def _images(root: Path) -> tuple[dict[str, str | int], str]:
     """Fields of a spec that choose a quarter of CIFAR-10, or as many images where it is missing."""
     try:
-        datasets.arrays(TrialSpec(), root)
+        in_memory.arrays(TrialSpec(), root)
     except DataError:
         note = "synthetic images, of which 256 are for testing: no CIFAR-10 here"
         return {"dataset": "synthetic", "train_subset": IMAGES}, note

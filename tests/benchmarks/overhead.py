@@ -97,9 +97,11 @@ def bare(trials: int, folder: Path) -> float:
 
 
 def ours(trials: int, folder: Path) -> float:
-    from orchestrator import driver, settings, tracking_mlflow
-    from orchestrator.language.resources import Resources
-    from orchestrator.launch_ray import RayLauncher
+    from orchestrator import settings
+    from orchestrator.launching import driver
+    from orchestrator.launching.ray_launcher import RayLauncher
+    from orchestrator.sweep.resources import Resources
+    from orchestrator.tracking import mlflow_tracker
 
     here = settings.load(store=folder / "runs", data=folder / "data")
     planned = specs(trials)
@@ -109,7 +111,7 @@ def ours(trials: int, folder: Path) -> float:
         driver.new_launch("noop", planned),
         here,
         RayLauncher(Resources(), 0, log),
-        tracker=lambda: tracking_mlflow.connect(here),
+        tracker=lambda: mlflow_tracker.connect(here),
     )
     seconds = time.perf_counter() - start
     if outcome.counts["finished"] != trials:

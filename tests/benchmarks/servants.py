@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from stock import BATCH, Clock, StockTrial
 
-from trainer import data
-from trainer.data import EVALUATION_BATCH
+from trainer.data import splits
+from trainer.data.splits import EVALUATION_BATCH
 from trainer.evaluate import evaluate
 from trainer.learner import Learner
 from trainer.spec import TrialSpec
@@ -39,7 +39,7 @@ class OurTrial:
     def __init__(self, depth: int, mode: str, precision: str, kernels: str, root: Path) -> None:
         fields = {"depth": depth, "trainable": mode, "precision": precision, "batch_size": BATCH}
         self.spec = TrialSpec.model_validate(fields)
-        self.data = data.load(self.spec, root)
+        self.data = splits.load(self.spec, root)
         self.learner = Learner(self.spec, torch.device("cpu"), kernels)  # type: ignore[arg-type]
         self.number = 0
         self.batches = self._endless()

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from trainer import data, fused
+from trainer.data import splits
+from trainer.kernels import fused_norm
 from trainer.learner import Learner
 from trainer.spec import TrialSpec
 
@@ -32,10 +33,12 @@ PARTS = {
 REST = "all else (loss, optimizer, autograd, memory)"
 
 
-def shares(spec: TrialSpec, root: Path, kernels: fused.Kernels, steps: int = 5) -> dict[str, float]:
+def shares(
+    spec: TrialSpec, root: Path, kernels: fused_norm.Kernels, steps: int = 5
+) -> dict[str, float]:
     """Percent of a step on one thread, for each part."""
     learner = Learner(spec, torch.device("cpu"), kernels)
-    images, labels = next(iter(data.load(spec, root).train.batches(1)))
+    images, labels = next(iter(splits.load(spec, root).train.batches(1)))
     learner.model.train()
     for number in range(3):
         learner.step(images, labels, 0.1, number)
@@ -48,7 +51,7 @@ def shares(spec: TrialSpec, root: Path, kernels: fused.Kernels, steps: int = 5) 
     return {part: 100 * time / spent.total() for part, time in spent.most_common()}
 
 
-def lines(root: Path, kernels: fused.Kernels) -> list[str]:
+def lines(root: Path, kernels: fused_norm.Kernels) -> list[str]:
     """One line for each mode and precision."""
     found = []
     for mode in ("all", "bn_only", "output_only"):

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from hosts import wait_until
 
-from orchestrator import liveness
-from orchestrator.store import Store
+from orchestrator.store import liveness
+from orchestrator.store.store import Store
 from trainer import results
 
 pytestmark = pytest.mark.timeout(600)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from orchestrator.store import Store
+from orchestrator.store.store import Store
 
 
 def test_the_laptop_is_told_the_same_as_the_head(cluster):

@@ -5,7 +5,8 @@ import uuid
 import pytest
 
 from orchestrator.errors import UnreachableError
-from orchestrator.tracking import (
+from orchestrator.tracking.memory_tracker import MemoryTracker
+from orchestrator.tracking.tracker import (
     POINTS_A_CALL,
     TAG_STORE,
     TAG_TRIAL,
@@ -13,7 +14,6 @@ from orchestrator.tracking import (
     Refused,
     RunGone,
 )
-from orchestrator.tracking_memory import MemoryTracker
 
 TAGS = {TAG_TRIAL: "trial-a", TAG_STORE: "store-1"}
 POINT = Point("train/loss", 0.5, 1_700_000_000_000, 3)
@@ -26,9 +26,9 @@ SETTINGS = {"database": "mlflow_settings", "server": "server_settings"}
 def tracker(request):
     if request.param == "memory":
         return MemoryTracker()
-    from orchestrator import tracking_mlflow
+    from orchestrator.tracking import mlflow_tracker
 
-    return tracking_mlflow.connect(request.getfixturevalue(SETTINGS[request.param]))
+    return mlflow_tracker.connect(request.getfixturevalue(SETTINGS[request.param]))
 
 
 @pytest.fixture
@@ -160,14 +160,14 @@ def test_a_run_that_never_was_is_gone_and_cannot_be_restored(tracker, sweep):
 
 
 def test_the_link_leads_to_the_charts_of_the_sweep(mlflow_settings, server_settings, sweep):
-    from orchestrator import tracking_mlflow
+    from orchestrator.tracking import mlflow_tracker
 
-    embedded = tracking_mlflow.connect(mlflow_settings)
+    embedded = mlflow_tracker.connect(mlflow_settings)
     assert embedded.experiment_url(sweep) == ""
     place = embedded.open(sweep).id
     url = embedded.experiment_url(sweep, "http://127.0.0.1:5000")
     assert url == f"http://127.0.0.1:5000/#/experiments/{place}/runs?compareRunsMode=CHART"
-    server = tracking_mlflow.connect(server_settings)
+    server = mlflow_tracker.connect(server_settings)
     assert server.experiment_url(sweep).startswith(f"{server_settings.tracking_uri}/#/experiments/")
 
 

@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 from harness import Harness, sweep_text
 
-from orchestrator import settings, sweep
-from orchestrator.driver import InlineLauncher, launch, new_launch
-from orchestrator.store import Store
+from orchestrator import settings
+from orchestrator.launching.driver import InlineLauncher, launch, new_launch
+from orchestrator.store.store import Store
+from orchestrator.sweep import sweep_spec
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
     """Final digest of every trial of the tiny sweep, trained without any fault."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    spec = sweep.parse(sweep_text(), "tiny.yaml")
+    spec = sweep_spec.parse(sweep_text(), "tiny.yaml")
     here = settings.load(store=folder / "runs", data=folder / "data")
     outcome = launch(new_launch(spec.name, spec.trials), here, InlineLauncher())
     assert outcome.exit_code == 0

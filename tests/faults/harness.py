@@ -17,8 +17,9 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator import liveness, sweep
-from orchestrator.store import Store
+from orchestrator.store import liveness
+from orchestrator.store.store import Store
+from orchestrator.sweep import sweep_spec
 
 ROOT = Path(__file__).parents[2]
 
@@ -149,7 +150,7 @@ class Harness:
     @property
     def trials(self) -> list[str]:
         """Ids of the sweep's trials."""
-        spec = sweep.load(self.sweep)
+        spec = sweep_spec.load(self.sweep)
         return [trial.trial_id for trial in spec.trials]
 
     def finished(self) -> int:

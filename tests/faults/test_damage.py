@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from harness import Harness, sweep_text
 
-from orchestrator import driver, rounds, settings, sweep
-from orchestrator.driver import InlineLauncher, new_launch
+from orchestrator import settings
 from orchestrator.errors import UnreachableError
-from orchestrator.store import Store
+from orchestrator.launching import driver, rounds
+from orchestrator.launching.driver import InlineLauncher, new_launch
+from orchestrator.store.store import Store
+from orchestrator.sweep import sweep_spec
 from trainer import results
 
-SPEC = sweep.parse(sweep_text(seeds=1), "tiny.yaml").trials[1]
+SPEC = sweep_spec.parse(sweep_text(seeds=1), "tiny.yaml").trials[1]
 assert SPEC.trainable == "bn_only"
 
 
@@ -34,10 +36,10 @@ def stopped_after_the_second_epoch(here, monkeypatch):
     """A trial that was stopped: two checkpoints and three journal lines."""
     from dataclasses import replace
 
-    from trainer import packs
     from trainer.errors import Stopped
+    from trainer.packs import pack_training
 
-    trained = packs.train
+    trained = pack_training.train
 
     def until_epoch_two(spec, folder, *, options, **more):
         def record(r):
@@ -47,7 +49,7 @@ def stopped_after_the_second_epoch(here, monkeypatch):
         return trained(spec, folder, options=replace(options, on_record=record), **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(packs, "train", until_epoch_two)
+        patched.setattr(pack_training, "train", until_epoch_two)
         assert launch(here).exit_code == 4
     return Store(here.store).attempt_folder(SPEC.trial_id, 1)
 
@@ -141,11 +143,11 @@ def test_a_disk_that_fills_during_a_trial_fails_it_as_io_with_nothing_half_writt
 ):
     from dataclasses import replace
 
-    from trainer import packs
+    from trainer.packs import pack_training
 
     monkeypatch.setattr(rounds.failures, "IO_PAUSE_S", 0.0)
     here = settings.load(store=small_disk / "runs", data=tmp_path / "data")
-    trained, filler = packs.train, small_disk / "filler"
+    trained, filler = pack_training.train, small_disk / "filler"
 
     def fill(record):
         if record.epoch == 1:
@@ -157,7 +159,7 @@ def test_a_disk_that_fills_during_a_trial_fails_it_as_io_with_nothing_half_writt
         return trained(spec, folder, options=replace(options, on_record=fill), **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(packs, "train", filling)
+        patched.setattr(pack_training, "train", filling)
         with pytest.raises(UnreachableError, match=r"No space left.*bnsweep resume"):
             launch(here)
     store = Store(here.store)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from orchestrator import worker
+from orchestrator.launching import worker
 
 COUNTED = """
 import json, sys

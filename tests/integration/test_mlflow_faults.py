@@ -9,12 +9,12 @@ from faulty_proxy import FaultyProxy
 from made_trials import a_store, claimed, failed, finished, launched, record, trained, write
 from mlflow import MlflowClient
 
-from orchestrator import tracking_mlflow
 from orchestrator.errors import UnreachableError
-from orchestrator.liveness import ResumedFrom
-from orchestrator.mirroring.forwarder import Forwarder, sync
 from orchestrator.settings import Settings
-from orchestrator.tracking import points_of
+from orchestrator.store.liveness import ResumedFrom
+from orchestrator.tracking import mlflow_tracker
+from orchestrator.tracking.forwarder import Forwarder, sync
+from orchestrator.tracking.tracker import points_of
 from trainer.spec import TrialSpec
 
 SPECS = [TrialSpec(epochs=3, seed=seed) for seed in range(2)]
@@ -34,7 +34,7 @@ def store(tmp_path, sweep):
 
 @pytest.fixture
 def tracker(server_settings):
-    return tracking_mlflow.connect(server_settings)
+    return mlflow_tracker.connect(server_settings)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def proxy(mlflow_server):
 
 
 def through(proxy, tmp_path):
-    return tracking_mlflow.connect(Settings(tmp_path, tmp_path, proxy.url, False))
+    return mlflow_tracker.connect(Settings(tmp_path, tmp_path, proxy.url, False))
 
 
 def assert_mirrored(store, sweep, tracker, status="FINISHED"):
@@ -141,7 +141,7 @@ def test_a_slow_server_is_not_a_dead_one(store, sweep, tracker, proxy, tmp_path)
 
 
 def test_a_server_away_for_the_whole_sweep_gets_all_of_it_by_sync(store, sweep, tmp_path, tracker):
-    nobody = tracking_mlflow.connect(Settings(tmp_path, tmp_path, "http://127.0.0.1:9", False))
+    nobody = mlflow_tracker.connect(Settings(tmp_path, tmp_path, "http://127.0.0.1:9", False))
     with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9"):
         nobody.check(5.0)
     forwarder = Forwarder(store, sweep, SPECS, nobody)
@@ -200,7 +200,7 @@ def test_a_diverged_history_with_values_that_are_no_numbers_arrives_once(store, 
 
 def test_credentials_in_an_address_are_shown_to_nobody(tmp_path, store, sweep):
     uri = "http://anna:secret@127.0.0.1:9"
-    tracker = tracking_mlflow.connect(Settings(tmp_path, tmp_path, uri, False))
+    tracker = mlflow_tracker.connect(Settings(tmp_path, tmp_path, uri, False))
     assert tracker.address == "http://127.0.0.1:9"
     for spec in SPECS:
         trained(store, spec)
@@ -218,11 +218,11 @@ def test_an_address_that_is_neither_server_nor_database_is_a_mistake(tmp_path):
     from orchestrator.errors import UserError
 
     with pytest.raises(UserError, match="MLFLOW_TRACKING_URI"):
-        tracking_mlflow.connect(Settings(tmp_path, tmp_path, "file:///somewhere", False))
+        mlflow_tracker.connect(Settings(tmp_path, tmp_path, "file:///somewhere", False))
 
 
 def test_a_server_that_is_not_there_is_said_in_the_systems_words(tmp_path):
-    tracker = tracking_mlflow.MlflowTracker("http://127.0.0.1:9", tmp_path)
+    tracker = mlflow_tracker.MlflowTracker("http://127.0.0.1:9", tmp_path)
     with pytest.raises(UnreachableError) as caught:
         tracker.open("depth")
     expected = "MLflow at http://127.0.0.1:9: cannot be reached (connection refused)"

@@ -10,12 +10,11 @@ import pytest
 from made_trials import a_store, claimed, failed, launched, record, trained, write
 from postgres import Postgres, free_port, programs
 
-from orchestrator import tracking_mlflow
-from orchestrator.audit import audit
 from orchestrator.errors import UnreachableError
-from orchestrator.mirroring import mlflow_environment
-from orchestrator.mirroring.forwarder import sync
 from orchestrator.settings import Settings
+from orchestrator.tracking import mlflow_environment, mlflow_tracker
+from orchestrator.tracking.audit import audit
+from orchestrator.tracking.forwarder import sync
 from trainer.spec import TrialSpec
 
 PASSWORD = "a-password-of-the-tests"
@@ -87,7 +86,7 @@ def wait_for(url, process, log):
 def tracker(server, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
-    return tracking_mlflow.connect(Settings(tmp_path, tmp_path, server, False))
+    return mlflow_tracker.connect(Settings(tmp_path, tmp_path, server, False))
 
 
 def test_a_sweep_arrives_whole_through_login_server_and_postgresql(tmp_path, tracker, server):
@@ -111,7 +110,7 @@ def test_a_sweep_arrives_whole_through_login_server_and_postgresql(tmp_path, tra
 def test_a_wrong_password_is_said_with_the_variables_to_set(server, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
-    tracker = tracking_mlflow.connect(Settings(tmp_path, tmp_path, server, False))
+    tracker = mlflow_tracker.connect(Settings(tmp_path, tmp_path, server, False))
     for call in (lambda: tracker.check(10.0), lambda: tracker.open("depth")):
         with pytest.raises(UnreachableError, match="MLFLOW_TRACKING_PASSWORD") as raised:
             call()
@@ -120,7 +119,7 @@ def test_a_wrong_password_is_said_with_the_variables_to_set(server, tmp_path, mo
 
 def test_postgresql_without_a_server_between_works_too(postgres, tmp_path, monkeypatch):
     uri = postgres.uri
-    tracker = tracking_mlflow.connect(Settings(tmp_path, tmp_path, uri, False))
+    tracker = mlflow_tracker.connect(Settings(tmp_path, tmp_path, uri, False))
     assert "unseen" not in tracker.address
     store = a_store(tmp_path)
     launched(store, SPECS[1:], "direct")

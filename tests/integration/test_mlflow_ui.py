@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import ui
 from orchestrator.errors import UnreachableError, UserError
 from orchestrator.settings import Settings
+from orchestrator.tracking import ui
 
 
 def test_a_configured_server_is_only_named(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from made_store import launch_depth
 
 from orchestrator.cli.app import run
-from orchestrator.store import Store
+from orchestrator.store.store import Store
 
 TINY = """
 name: tiny

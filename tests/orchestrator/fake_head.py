@@ -18,6 +18,13 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+SWEEP = """\
+name: tiny
+recipe: digits
+axes: {depth: [14, 20]}
+seeds: 1
+"""
+
 
 class FakeHead:
     """Jobs by submission id, packages by name; `token` is asked of every request where set."""

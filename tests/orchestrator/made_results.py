@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.store import TrialStatus
+from orchestrator.store.store import TrialStatus
 from trainer.journal import Record
 from trainer.results import Counts, Result
 from trainer.spec import TrialSpec

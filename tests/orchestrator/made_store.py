@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from made_results import made
 
-from orchestrator import claims, liveness
-from orchestrator.records import Launch
-from orchestrator.store import Store
+from orchestrator.store import claims, liveness
+from orchestrator.store.records import Launch
+from orchestrator.store.store import Store
 from trainer import journal, results
 from trainer.results import Failure
 from trainer.spec import TrialSpec

@@ -6,11 +6,11 @@ import json
 
 from made_results import made
 
-from orchestrator import claims, liveness
-from orchestrator.claims import Claim
-from orchestrator.liveness import ResumedFrom
-from orchestrator.records import Launch
-from orchestrator.store import Store
+from orchestrator.store import claims, liveness
+from orchestrator.store.claims import Claim
+from orchestrator.store.liveness import ResumedFrom
+from orchestrator.store.records import Launch
+from orchestrator.store.store import Store
 from trainer import journal, results
 from trainer.journal import Record
 from trainer.results import Failure

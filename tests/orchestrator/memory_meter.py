@@ -6,7 +6,7 @@ import itertools
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from trainer.data import EVALUATION_BATCH
+from trainer.data.splits import EVALUATION_BATCH
 from trainer.learner import Learner
 from trainer.spec import TrialSpec, classes_of, image_size_of
 

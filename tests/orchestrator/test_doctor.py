@@ -7,9 +7,10 @@ import types
 
 import pytest
 
-from orchestrator import doctor, presence, settings
+from orchestrator import doctor, settings
 from orchestrator.errors import UnreachableError
-from orchestrator.tracking_memory import MemoryTracker
+from orchestrator.launching import data_check
+from orchestrator.tracking.memory_tracker import MemoryTracker
 from trainer.spec import TrialSpec
 
 CIFAR = TrialSpec(dataset="cifar10", depth=8)
@@ -68,13 +69,13 @@ def test_missing_data_is_a_mistake_that_says_where_to_put_it(where, monkeypatch)
 
 
 def test_data_sets_that_are_always_there_are_not_looked_for():
-    assert presence.wanted([TrialSpec(dataset="digits"), TrialSpec(dataset="synthetic")]) == []
-    assert presence.wanted([CIFAR, CIFAR.changed(seed=1)]) == [CIFAR]
+    assert data_check.wanted([TrialSpec(dataset="digits"), TrialSpec(dataset="synthetic")]) == []
+    assert data_check.wanted([CIFAR, CIFAR.changed(seed=1)]) == [CIFAR]
 
 
 def test_a_trainer_that_cannot_load_data_says_why_in_a_line(where, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    assert presence.problems([CIFAR], where.data) == [
+    assert data_check.problems([CIFAR], where.data) == [
         "the trainer cannot load data here: no output"
     ]
 

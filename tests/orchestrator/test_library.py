@@ -59,8 +59,8 @@ def test_the_package_offers_its_three_names_and_no_others():
 
 
 def test_launch_is_the_function_even_after_its_modules_were_loaded():
-    code = "import orchestrator.driver, orchestrator.library\nfrom orchestrator import launch\n"
-    code += "assert callable(launch)"
+    code = "import orchestrator.launching.driver, orchestrator.library\n"
+    code += "from orchestrator import launch\nassert callable(launch)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from norm_suite import NormSuite
 
-from trainer import fused, kernel_triton
+from trainer.kernels import fused_norm, triton_norm
 
 
 @pytest.fixture(autouse=True)
 def _triton_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "backend", lambda _: kernel_triton)
+    monkeypatch.setattr(fused_norm, "backend", lambda _: triton_norm)
 
 
 class TestInterpreted(NormSuite):

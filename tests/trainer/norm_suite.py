@@ -12,10 +12,10 @@ import torch
 from small_trials import small
 from torch import Tensor
 
-from trainer import fused
+from trainer.kernels import fused_norm
 from trainer.learner import Learner
 
-kernel_triton = pytest.importorskip("trainer.kernel_triton", reason="needs Triton")
+kernel_triton = pytest.importorskip("trainer.kernels.triton_norm", reason="needs Triton")
 
 NEAR_ZERO = 1e-4
 DTYPES = [torch.float32, torch.bfloat16]
@@ -46,7 +46,7 @@ class Sample:
             None if t is None else t.detach().to(dtype).requires_grad_()
             for t in (self.y, self.residual, self.dz)
         )
-        z = getattr(fused, form)(bn, y, residual, self.relu)
+        z = getattr(fused_norm, form)(bn, y, residual, self.relu)
         z.backward(dz)
         found = {"z": z, "dy": y.grad, "dgamma": bn.weight.grad, "dbeta": bn.bias.grad}
         found |= {"mean": bn.running_mean, "variance": bn.running_var}
@@ -55,9 +55,9 @@ class Sample:
         return {name: tensor.detach().double() for name, tensor in found.items()}
 
 
-def norm(channels: int, device: Any) -> fused.Norm:
+def norm(channels: int, device: Any) -> fused_norm.Norm:
     draw = torch.Generator().manual_seed(0)
-    bn = fused.Norm(channels)
+    bn = fused_norm.Norm(channels)
     bn.num_batches_tracked = None
     bn.weight.data = torch.rand(channels, generator=draw) + 0.1
     bn.bias.data = torch.randn(channels, generator=draw)
@@ -162,15 +162,15 @@ class NormSuite:
 
     def test_a_large_mean_does_not_spoil_the_variance(self) -> None:
         y = images(16, 8, 8, self.device) + 1000
-        z = fused.fused(norm(16, self.device), y, None, False)
-        exact = fused.reference(norm(16, self.device).double(), y.double(), None, False)
+        z = fused_norm.fused(norm(16, self.device), y, None, False)
+        exact = fused_norm.reference(norm(16, self.device).double(), y.double(), None, False)
         assert (z - exact).abs().max() < 1e-3
 
     @pytest.mark.parametrize("value", [0.0, 0.1, 1000.0])
     def test_a_channel_of_equal_values_has_no_variance(self, value) -> None:
         bn = norm(16, self.device)
         before = bn.running_var.clone()
-        z = fused.fused(bn, torch.full_like(images(16, 8, 8, self.device), value), None, False)
+        z = fused_norm.fused(bn, torch.full_like(images(16, 8, 8, self.device), value), None, False)
         torch.testing.assert_close(bn.running_var, 0.9 * before, rtol=1e-5, atol=1e-5)
         expected = bn.bias.detach()[:, None, None].expand_as(z[0])
         torch.testing.assert_close(z[0], expected, rtol=0, atol=0.1 if value == 1000 else 1e-3)
@@ -178,8 +178,8 @@ class NormSuite:
     def test_first_rows_unlike_the_others_do_not_spoil_the_variance(self) -> None:
         y = images(16, 8, 8, self.device)
         y[0] = 100.0
-        exact = fused.reference(norm(16, self.device).double(), y.double(), None, False)
-        z = fused.fused(norm(16, self.device), y, None, False)
+        exact = fused_norm.reference(norm(16, self.device).double(), y.double(), None, False)
+        z = fused_norm.fused(norm(16, self.device), y, None, False)
         torch.testing.assert_close(z.double(), exact, rtol=1e-5, atol=1e-5)
 
     @pytest.mark.parametrize("dtype", DTYPES)
@@ -192,9 +192,9 @@ class NormSuite:
         before = bn.running_mean.clone(), bn.running_var.clone()
         with torch.inference_mode():
             given = y.to(dtype), None if r is None else r.to(dtype)
-            z = fused.fused(bn, *given, relu).double()
+            z = fused_norm.fused(bn, *given, relu).double()
             wide = y.double(), None if r is None else r.double()
-            exact = fused.reference(norm(24, self.device).double().eval(), *wide, relu)
+            exact = fused_norm.reference(norm(24, self.device).double().eval(), *wide, relu)
         assert_near(z, exact, "z", 1e-6, self.bf16_error if dtype == torch.bfloat16 else 0.0)
         assert torch.equal(bn.running_mean, before[0])
         assert torch.equal(bn.running_var, before[1])
@@ -204,9 +204,9 @@ class NormSuite:
         bn, y = norm(16, self.device), images(16, 6, 5, self.device).requires_grad_(bool(below))
         bn.weight.requires_grad_(bool(gamma))
         bn.bias.requires_grad_(bool(beta))
-        z = fused.fused(bn, y, None, True)
+        z = fused_norm.fused(bn, y, None, True)
         assert z.requires_grad == bool(gamma or beta or below)
-        exact = fused.reference(norm(16, self.device), y.detach(), None, True)
+        exact = fused_norm.reference(norm(16, self.device), y.detach(), None, True)
         assert_near(z.detach(), exact.detach(), "z", 1e-5)
         if z.requires_grad:
             z.square().sum().backward()
@@ -215,7 +215,7 @@ class NormSuite:
     def test_the_gradients_of_gamma_and_beta_do_not_depend_on_what_lies_below(self) -> None:
         given = sample((16, 6, 5), False, True, self.device)
         whole, bn = given.run("fused", torch.float32), norm(16, self.device)
-        fused.fused(bn, given.y, None, True).backward(given.dz)
+        fused_norm.fused(bn, given.y, None, True).backward(given.dz)
         assert torch.equal(bn.weight.grad.double(), whole["dgamma"])
         assert torch.equal(bn.bias.grad.double(), whole["dbeta"])
 

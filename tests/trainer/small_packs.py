@@ -9,7 +9,7 @@ from typing import Any
 
 from small_trials import numbers
 
-from trainer.members import Member, Outcome
+from trainer.packs.members import Member, Outcome
 from trainer.results import Result
 from trainer.spec import TrialSpec
 from trainer.train import Options, train

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainer.graphs import Outputs, Replay
 from trainer.journal import Record
+from trainer.kernels.cuda_graphs import Outputs, Replay
 from trainer.results import Result
 from trainer.spec import TrialSpec
 

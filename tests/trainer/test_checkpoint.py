@@ -12,11 +12,12 @@ import pytest
 import torch
 from small_trials import small
 
-from trainer import checkpoint, freezing, models
+from trainer import checkpoint, freezing
 from trainer.checkpoint import Header
 from trainer.journal import Record
 from trainer.results import CHECKPOINT, CHECKPOINT_PREVIOUS
 from trainer.spec import TrialSpec
+from trainer.weights import initial
 
 METRICS = (
     "train/loss",
@@ -51,7 +52,7 @@ def header(spec: TrialSpec, epochs_done: int = 1, records: int = 1) -> Header:
         started_ms=1,
         exact=True,
         numerics={"threads": 1},
-        digests={"data": "d", "initial": freezing.snapshot(models.build(spec)).digest},
+        digests={"data": "d", "initial": freezing.snapshot(initial.build(spec)).digest},
         history=history,
     )
 

@@ -6,9 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from trainer import freezing, models
+from trainer import freezing
 from trainer.errors import FreezeViolation
+from trainer.networks import roles
 from trainer.spec import Trainable, TrialSpec
+from trainer.weights import initial
 
 MODES = get_args(Trainable)
 PLACES = ("body", "shortcut")
@@ -43,7 +45,7 @@ def two_steps(model, trained, side=8):
 @pytest.mark.parametrize("mode", MODES)
 def test_after_two_steps_only_what_the_mode_names_has_changed(mode):
     spec = spec_of(mode)
-    model = models.build(spec)
+    model = initial.build(spec)
     trained = freezing.freeze(model, spec)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     two_steps(model, trained)
@@ -69,10 +71,10 @@ def test_after_two_steps_only_what_the_mode_names_has_changed(mode):
 )  # fmt: skip
 def test_a_mode_trains_parameters_by_their_role(mode, kinds):
     spec = spec_of(mode)
-    model = models.build(spec)
-    roles = models.roles(model)
+    model = initial.build(spec)
+    role_of = roles.roles_of(model)
     names = freezing.freeze(model, spec).names
-    assert {(roles[n].kind, roles[n].place) for n in names} == kinds
+    assert {(role_of[n].kind, role_of[n].place) for n in names} == kinds
     assert [n for n, p in model.named_parameters() if p.requires_grad] == list(names)
 
 
@@ -93,14 +95,14 @@ def test_a_mode_trains_parameters_by_their_role(mode, kinds):
 )
 def test_the_counts_of_the_papers_table_at_resnet_110(mode, count):
     spec = spec_of(mode).changed(depth=110, dataset="cifar10")
-    model = models.build(spec)
+    model = initial.build(spec)
     assert freezing.freeze(model, spec).count(model) == count
 
 
 def test_random_k_picks_k_elements_of_each_output_channel_from_the_seed():
     def chosen(seed):
         spec = spec_of("random_k", seed=seed)
-        model = models.build(spec)
+        model = initial.build(spec)
         return model, freezing.freeze(model, spec).indices
 
     model, first = chosen(0)
@@ -116,7 +118,7 @@ def test_random_k_picks_k_elements_of_each_output_channel_from_the_seed():
 
 def test_random_k_of_a_channels_size_trains_the_whole_channel():
     spec = spec_of("random_k").changed(k=16)
-    model = models.build(spec)
+    model = initial.build(spec)
     trained = freezing.freeze(model, spec)
     name = next(n for n in trained.names if model.get_parameter(n)[0].numel() == 16)
     assert trained.indices[name].tolist() == list(range(model.get_parameter(name).numel()))
@@ -129,17 +131,17 @@ BIASED += [("cifar_vgg", mode) for mode in MODES if not mode.startswith("shortcu
 @pytest.mark.parametrize(("model", "mode"), BIASED)
 def test_networks_with_biased_convolutions_freeze_by_the_same_rules(model, mode):
     spec = spec_of(mode).changed(model=model, depth=11)
-    network = models.build(spec)
-    trained = freezing.freeze(network, spec)
-    before = freezing.snapshot(network, trained)
-    two_steps(network, trained, side=32)
-    proof = freezing.prove(before, network, trained)
+    built = initial.build(spec)
+    trained = freezing.freeze(built, spec)
+    before = freezing.snapshot(built, trained)
+    two_steps(built, trained, side=32)
+    proof = freezing.prove(before, built, trained)
     assert proof["changed"] == list(trained.names)
 
 
 def frozen_bn():
     spec = spec_of("bn_only")
-    model = models.build(spec)
+    model = initial.build(spec)
     return model, freezing.freeze(model, spec)
 
 
@@ -163,7 +165,7 @@ def test_a_frozen_tensor_that_changed_fails_the_proof_by_name():
 
 def test_one_frozen_element_of_a_partly_trained_tensor_fails_the_proof():
     spec = spec_of("random_k")
-    model = models.build(spec)
+    model = initial.build(spec)
     trained = freezing.freeze(model, spec)
     before = freezing.snapshot(model, trained)
     indices = trained.indices["conv1.weight"].tolist()
@@ -178,7 +180,7 @@ def test_one_frozen_element_of_a_partly_trained_tensor_fails_the_proof():
 
 
 def test_the_modes_of_one_seed_start_from_the_same_weights():
-    digests = {freezing.snapshot(models.build(spec_of(mode))).digest for mode in MODES}
+    digests = {freezing.snapshot(initial.build(spec_of(mode))).digest for mode in MODES}
     assert len(digests) == 1
 
 
@@ -268,7 +270,7 @@ def test_looking_for_what_could_move_leaves_the_network_as_it_was():
 
 def test_elements_of_random_k_that_stayed_are_counted_and_a_whole_tensor_is_a_violation():
     spec = spec_of("random_k")
-    model = models.build(spec)
+    model = initial.build(spec)
     trained = freezing.freeze(model, spec)
     before = freezing.snapshot(model, trained)
     kept = model.conv1.weight.detach().clone()
@@ -286,7 +288,7 @@ def test_elements_of_random_k_that_stayed_are_counted_and_a_whole_tensor_is_a_vi
 
 def test_the_digests_do_not_depend_on_the_memory_format():
     spec = spec_of("random_k")
-    model = models.build(spec)
+    model = initial.build(spec)
     trained = freezing.freeze(model, spec)
     plain = freezing.snapshot(model, trained)
     last = freezing.snapshot(model.to(memory_format=torch.channels_last), trained)

@@ -10,12 +10,14 @@ import torch
 from small_packs import alone, before_step, bits, pack
 from small_trials import numbers, small
 
-from trainer import checkpoint, data, freezing, models
+from trainer import checkpoint, freezing
+from trainer.data import splits
 from trainer.errors import Diverged, Stopped
 from trainer.learner import Learner
-from trainer.packs import train_pack
-from trainer.streams import Streams
+from trainer.packs.pack_training import train_pack
+from trainer.packs.streams import Streams
 from trainer.train import train
+from trainer.weights import initial
 
 pytestmark = [
     pytest.mark.gpu,
@@ -47,7 +49,7 @@ def test_the_same_seed_begins_with_the_same_weights_and_nearly_the_same_loss(
     here = train(small(epochs=1), tmp_path / "cpu", options=options)
     there = train(small(epochs=1), tmp_path / "gpu", options=replace(options, device="cuda"))
     assert here.digests["initial"] == there.digests["initial"]
-    assert here.digests["initial"] == freezing.snapshot(models.build(small())).digest
+    assert here.digests["initial"] == freezing.snapshot(initial.build(small())).digest
     first = [result.history[0].metrics["test/loss"] for result in (here, there)]
     assert first[0] == pytest.approx(first[1], rel=1e-4)
     losses = [result.metrics["train/loss"] for result in (here, there)]
@@ -56,7 +58,7 @@ def test_the_same_seed_begins_with_the_same_weights_and_nearly_the_same_loss(
 
 def test_no_step_waits_for_the_device(tmp_path, options) -> None:
     device, spec = torch.device("cuda"), small()
-    batches = data.load(spec, tmp_path, device).train.batches(1)
+    batches = splits.load(spec, tmp_path, device).train.batches(1)
     learner = Learner(spec, device)
     learner.step(*next(batches), 0.1, 0)
     torch.cuda.set_sync_debug_mode("error")

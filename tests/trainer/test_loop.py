@@ -10,20 +10,22 @@ import torch
 import torch.nn.functional as F
 from small_trials import small
 
-from trainer import data, freezing, models
+from trainer import freezing
+from trainer.data import splits
 from trainer.results import ARTIFACTS, FINAL_TENSORS
 from trainer.spec import TrialSpec
 from trainer.train import train
+from trainer.weights import initial
 
 
 def plain_loop(spec: TrialSpec, folder: Path) -> tuple[torch.nn.Module, list[float]]:
     """The final network and each epoch's mean training loss."""
-    model, split = models.build(spec), data.load(spec, folder).train
+    model, split = initial.build(spec), splits.load(spec, folder).train
     trained = freezing.freeze(model, spec)
     masks = {name: torch.zeros(model.get_parameter(name).numel()) for name in trained.indices}
     for name, indices in trained.indices.items():
         masks[name][indices] = 1
-    initial = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     chosen = [model.get_parameter(name) for name in trained.names]
     optimizer = torch.optim.SGD(chosen, lr=spec.lr, momentum=0.9, weight_decay=spec.weight_decay)
     means = []
@@ -38,8 +40,8 @@ def plain_loop(spec: TrialSpec, folder: Path) -> tuple[torch.nn.Module, list[flo
             optimizer.step()
             with torch.no_grad():
                 for name, mask in masks.items():  # put back what random_k does not train
-                    parameter, keep = model.get_parameter(name), mask.view(initial[name].shape)
-                    parameter.copy_(torch.where(keep.bool(), parameter, initial[name]))
+                    parameter, keep = model.get_parameter(name), mask.view(start[name].shape)
+                    parameter.copy_(torch.where(keep.bool(), parameter, start[name]))
             total += float(loss.detach()) * len(labels)
         means.append(total / split.count)
     return model, means

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from trainer import data
+from trainer.data import splits
 from trainer.epoch import Epoch
 from trainer.evaluate import evaluate
-from trainer.graphs import Graph
+from trainer.kernels.cuda_graphs import Graph
 from trainer.learner import Learner
 from trainer.spec import Trainable, TrialSpec
 
@@ -53,7 +53,7 @@ def mode(trainable: str, **fields: Any) -> TrialSpec:
 
 def train_an_epoch(spec: TrialSpec, folder: Path) -> None:
     """All but its beginning (the plan of its batches) without a look at the host."""
-    train = data.load(spec, folder, GPU).train
+    train = splits.load(spec, folder, GPU).train
     learner, epoch = Learner(spec, GPU), Epoch(train.count, spec.batch_size, GPU)
     batches = train.batches(1)
     epoch.note(0, *learner.step(*next(batches), 0.1, 0))
@@ -80,7 +80,7 @@ def test_no_optimizer_looks_at_what_it_updates(
 
 def test_a_step_on_shared_features_reads_nothing_back_either(tmp_path: Path) -> None:
     spec = mode("output_only")
-    batches, learner = data.load(spec, tmp_path, GPU).train.batches(1), Learner(spec, GPU)
+    batches, learner = splits.load(spec, tmp_path, GPU).train.batches(1), Learner(spec, GPU)
     images, labels = next(batches)
     with OnTheGpu():
         with torch.no_grad():
@@ -90,7 +90,7 @@ def test_a_step_on_shared_features_reads_nothing_back_either(tmp_path: Path) -> 
 
 def test_a_replayed_step_only_copies_its_batch_within_the_gpu(tmp_path: Path) -> None:
     spec, replays = mode("bn_only"), []
-    batches, learner = data.load(spec, tmp_path, GPU).train.batches(1), Learner(spec, GPU)
+    batches, learner = splits.load(spec, tmp_path, GPU).train.batches(1), Learner(spec, GPU)
     images, labels = next(batches)
     outputs = learner.differentiate(images, labels)
     learner.graph = Graph(images, labels, lambda: replays.append(1), outputs)
@@ -102,7 +102,7 @@ def test_a_replayed_step_only_copies_its_batch_within_the_gpu(tmp_path: Path) ->
 
 def test_an_evaluation_waits_for_the_gpu_once_at_its_end(tmp_path: Path) -> None:
     spec, seen = mode("all"), []
-    test, learner = data.load(spec, tmp_path, GPU).test, Learner(spec, GPU)
+    test, learner = splits.load(spec, tmp_path, GPU).test, Learner(spec, GPU)
 
     def forward(images: Tensor) -> Tensor:
         seen.append(len(images))

@@ -8,14 +8,7 @@ from small_trials import digits, numbers, small
 
 from trainer import journal
 from trainer.errors import Diverged, FreezeViolation, SpecError
-from trainer.results import (
-    ARTIFACTS,
-    FINAL_TENSORS,
-    FREEZE_PROOF,
-    JOURNAL,
-    RESULT,
-    Result,
-)
+from trainer.results import ARTIFACTS, FINAL_TENSORS, FREEZE_PROOF, JOURNAL, RESULT, Result
 from trainer.train import Trial, train
 
 

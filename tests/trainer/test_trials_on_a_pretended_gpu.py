@@ -12,9 +12,10 @@ import torch
 from pretended_gpu import CPU, GPU, PretendedGpu
 from small_trials import numbers, small
 
-from trainer import checkpoint, numerics, probes
+from trainer import checkpoint, numerics
 from trainer.checkpoint import Resume
 from trainer.errors import Stopped
+from trainer.probes import probes
 from trainer.results import Result
 from trainer.spec import TrialSpec
 from trainer.train import Options, Trial

@@ -1,0 +1,76 @@
+"""Everything that the store knows of one trial, in the order in which a person asks for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.cli.board import when
+from orchestrator.planning import costs, plan
+from orchestrator.store import liveness
+from orchestrator.store.store import Store
+from trainer import results
+from trainer.spec import TrialSpec
+
+
+def of(store: Store, trial_id: str) -> dict[str, Any]:
+    """State, why it will or will not run, its fields, attempts and result, as plain values."""
+    in_sweeps = {name: _launched(store, name) for name in store.sweeps()}
+    spec = store.spec(trial_id) or next(
+        (trials[trial_id] for trials in in_sweeps.values() if trial_id in trials), None
+    )
+    status = store.state(spec or trial_id)
+    runs, why = plan.decision(status, store)
+    found: dict[str, Any] = {
+        "trial_id": trial_id,
+        "state": status.state,
+        "runs": runs,
+        "why": why,
+        "epoch": status.epoch,
+        "epochs": status.epochs,
+        "test_accuracy": status.test_accuracy,
+        "sweeps": [name for name, trials in in_sweeps.items() if trial_id in trials],
+    }
+    if spec is not None:
+        found["config_id"] = spec.config_id
+        found["fields"] = {name: value for name, (value, _) in plan.explain(spec).items()}
+        found["parameters"] = costs.counts(spec).model_dump()
+    found.update((f"attempt {n}", _attempt(store, trial_id, n)) for n in store.attempts(trial_id))
+    found.update(_result(store, trial_id))
+    found["folder"] = str(store.trial_folder(trial_id))
+    return found
+
+
+def _launched(store: Store, name: str) -> dict[str, TrialSpec]:
+    launch = store.newest_launch(name)
+    return {spec.trial_id: spec for spec in launch.specs} if launch else {}
+
+
+def _attempt(store: Store, trial_id: str, number: int) -> str:
+    """An attempt in a line: when and where it began, from which epoch, and how it ended."""
+    folder = store.attempt_folder(trial_id, number)
+    start = liveness.read_start(folder)
+    parts = [f"{when(start.time_ms)} on {start.owner}" if start else "begun, by nobody known"]
+    if start and start.resumed_from:
+        parts.append(
+            f"went on from attempt {start.resumed_from.attempt}, epoch {start.resumed_from.epoch}"
+        )
+    failure = store.failure_of(trial_id, number)
+    if failure is not None:
+        parts.append(f"{failure.failure}: {failure.cause}")
+    elif (folder / results.RESULT).exists():
+        parts.append("finished")
+    return "; ".join(parts)
+
+
+def _result(store: Store, trial_id: str) -> dict[str, Any]:
+    result = store.result(trial_id)
+    if result is None:
+        return {}
+    return {
+        "metrics": result.metrics,
+        "seconds": result.seconds,
+        "peak_memory_bytes": result.peak_memory_bytes,
+        "exact": result.exact,
+        "numerics": result.numerics,
+        "digests": result.digests,
+    }

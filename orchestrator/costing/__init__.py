@@ -1,1 +1,0 @@
-"""What a trial costs, in closed form, and what the store's history says of its time."""

@@ -1,1 +1,0 @@
-"""The sweep language: YAML text with positions, its sections and fields, and their expansion."""

@@ -1,0 +1,279 @@
+"""The launcher that schedules packs through Ray Tune: the only import of ray (DESIGN §10).
+
+Tune gets an explicit list of trials, our names and a worker function that never fails for a
+trial's error. Its own state is scratch, its return value is not read. What was measured of Ray,
+and the reason for each setting, is in ARCHITECTURE.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.launching import ray_environment
+
+ray_environment.prepare()  # Ray reads some of it when it is imported
+
+# ruff: noqa: E402
+import ray
+from ray import tune
+from ray.tune.search.basic_variant import BasicVariantGenerator
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from orchestrator import settings
+from orchestrator.errors import UnreachableError, UserError
+from orchestrator.launching import data_check, worker
+from orchestrator.launching import ray_nodes as nodes
+from orchestrator.launching.worker import Job
+from orchestrator.sweep.resources import Resources
+
+DEAD_WORKERS = 10
+"""How often Tune restarts a pack whose worker process or node died, in one round."""
+_OBJECT_STORE_BYTES = 80 * 1024 * 1024
+_USABLE = 0.9
+_CONTEXT_BYTES = 700 * 1024 * 1024
+"""What a process takes of a GPU before its first tensor."""
+_MOST_SHARES = 8
+
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "600",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_RESULT_BUFFER_LENGTH": "0",
+}
+_WORKER_ENVIRONMENT = {
+    # Without these glibc maps and faults in every large tensor anew at each step.
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_TOP_PAD_": "67108864",
+    # Large pages: a tenth of a step. Read when a process starts; other allocators ignore it.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+
+
+class RayLauncher:
+    """Runs jobs through one Ray Tune `Tuner` a round; Ray starts with the first round."""
+
+    def __init__(self, resources: Resources, memory_bytes: int, log: Path) -> None:
+        """`memory_bytes`: what the largest trial needs of a GPU; `log`: where chatter goes."""
+        self._resources = resources
+        self._memory_bytes = memory_bytes
+        self._log = log
+        self._gpus = 0.0
+        self._scratch: Path | None = None
+        self._local = not os.environ.get("RAY_ADDRESS")
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Run each job as a Tune trial, as many at once as the resources allow."""
+        with _chatter_to(self._log):
+            if self._scratch is None:
+                self._start(jobs)
+            self._fit(jobs)
+
+    def close(self) -> None:
+        """Shut down what this launcher started, and remove Ray's scratch."""
+        if self._scratch is None:
+            return
+        with _chatter_to(self._log):
+            ray.shutdown()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch = None
+
+    def _start(self, jobs: Sequence[Job]) -> None:
+        os.environ.update(_ENVIRONMENT)
+        threads = {"OMP_NUM_THREADS": str(self._resources.cpus)}
+        worker_environment = {**_WORKER_ENVIRONMENT, **threads}
+        if self._local:
+            for name, value in worker_environment.items():
+                os.environ.setdefault(name, value)  # the raylet's children inherit them
+        try:
+            with _own_signal_handlers():
+                self._connect(worker_environment)
+        except Exception as error:  # Ray raises many types here; each means the same to the user
+            raise UnreachableError(
+                f"Ray cannot be {'started' if self._local else 'reached'}: {_line(error)}; "
+                f"details in {self._log}"
+            ) from error
+        self._gpus = self._share_of_a_gpu()
+        self._check_room()
+        if not self._local:
+            self._look_at_nodes(jobs)
+        # Workers on other nodes look into Tune's folder too: there it must lie in the store.
+        parent = None if self._local else jobs[0].store
+        self._scratch = Path(tempfile.mkdtemp(prefix=".ray-scratch-", dir=parent))
+
+    def _connect(self, worker_environment: dict[str, str]) -> None:
+        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self._local:
+            ray.init(
+                address="local",
+                num_cpus=settings.cpu_count(),
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _temp_dir=os.environ.get("BNSWEEP_RAY_TEMP") or None,
+                **quiet,
+            )
+        else:
+            ray.init(runtime_env={"env_vars": worker_environment}, **quiet)
+
+    def _share_of_a_gpu(self) -> float:
+        """GPUs for each trial; `auto`: 1/k where k such trials fit a device, 0 without one."""
+        if self._resources.gpus != "auto":
+            return float(self._resources.gpus)
+        nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("GPU")]
+        if not nodes:
+            return 0.0
+        sizes = [ray.get(_on(node).remote()) for node in nodes]
+        return share(
+            min(sizes), self._memory_bytes, _cpus_for_each_gpu(nodes, self._resources.cpus)
+        )
+
+    def _check_room(self) -> None:
+        """Refuse a request that no node can ever meet; Tune would wait for it for ever."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        wanted = {"CPU": float(self._resources.cpus), "GPU": float(self._gpus)}
+        if any(all(n.get(k, 0.0) >= v for k, v in wanted.items()) for n in nodes):
+            return
+        most = {k: max((n.get(k, 0.0) for n in nodes), default=0.0) for k in wanted}
+        ray.shutdown()
+        raise UserError(
+            f"resources: no node has {wanted['CPU']:g} CPUs and {wanted['GPU']:g} GPUs for a "
+            f"trial; the largest has {most['CPU']:g} CPUs and {most['GPU']:g} GPUs"
+        )
+
+    def _look_at_nodes(self, jobs: Sequence[Job]) -> None:
+        """Refuse a cluster on which a node would fail its trials: store, data, versions.
+
+        A node that does not answer is left to Ray, which finds out whether it is dead.
+        """
+        specs = data_check.wanted(spec for job in jobs for spec in job.specs)
+        fields = [spec.identity_fields() for spec in specs]
+        seen = nodes.look(Path(jobs[0].store), Path(jobs[0].data), fields)
+        if found := nodes.problems([report for report in seen if report.answered]):
+            ray.shutdown()
+            raise UnreachableError(*found)
+
+    def _fit(self, jobs: Sequence[Job]) -> None:
+        resources = {"cpu": self._resources.cpus, "gpu": self._gpus}
+        if self._gpus:  # a GPU that Ray counts and torch cannot use shall not pass for a slow one
+            jobs = [replace(job, device="cuda") for job in jobs]
+        # Tune copies its search space for every trial, and stores the functions that name a trial
+        # with each of them: the jobs themselves stay out of both, and their list is no grid.
+        trainable = tune.with_parameters(_run_job, jobs=[asdict(job) for job in jobs])
+        points = [{"job": f"{n} {_name(job)}"} for n, job in enumerate(jobs)]
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, resources),
+            param_space={"job": None},  # each point says which
+            tune_config=tune.TuneConfig(
+                search_alg=BasicVariantGenerator(points_to_evaluate=points),
+                num_samples=len(points),
+                reuse_actors=True,
+                trial_name_creator=_name_of,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="round",
+                storage_path=str(self._scratch),
+                failure_config=tune.FailureConfig(max_failures=DEAD_WORKERS),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+
+
+@contextlib.contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Keep this process's handlers: `ray.init` puts its own SIGTERM handler in their place,
+    which ends the driver at once, without a checkpoint."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def share(device_bytes: int, trial_bytes: int, at_most: int) -> float:
+    """1/k of a GPU, k the trials that fit beside each other (Ray misplaces other fractions)."""
+    fit = int(device_bytes * _USABLE) // (trial_bytes + _CONTEXT_BYTES)
+    return 1.0 / max(1, min(fit, at_most, _MOST_SHARES))
+
+
+def _cpus_for_each_gpu(nodes: Sequence[Any], cpus: int) -> int:
+    return min(int(n["Resources"].get("CPU", 1) / n["Resources"]["GPU"] / cpus) for n in nodes)
+
+
+def _on(node: Any) -> Any:
+    """A task that asks the node for the memory of its smallest GPU, in bytes."""
+    here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    return ray.remote(num_cpus=0)(_gpu_bytes).options(scheduling_strategy=here)
+
+
+def _gpu_bytes() -> int:
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        return min(int(line) for line in found.stdout.split()) * 1024 * 1024
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return 0  # unknown: a whole GPU for each trial
+
+
+def _run_job(config: dict[str, Any], jobs: Sequence[dict[str, Any]]) -> None:
+    """The Tune trainable: the job of that number; returns normally whatever the trials do."""
+    fields = jobs[int(config["job"].partition(" ")[0])]
+    job = Job(**{**fields, "trials": tuple(fields["trials"])})
+    worker.check_process()  # raises before anything is claimed: Tune goes on in a new process
+    worker.run_pack(job)
+    tune.report({"ended": 1})
+
+
+def _name_of(trial: Any) -> str:
+    name: str = trial.config["job"].partition(" ")[2]
+    return name
+
+
+def _name(job: Job) -> str:
+    specs = job.specs
+    return specs[0].trial_id + (f"+{len(specs) - 1}" if len(specs) > 1 else "")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+@contextlib.contextmanager
+def _chatter_to(log: Path) -> Iterator[None]:
+    """Send what Ray and its processes write to stdout and stderr to the launch's log.
+
+    At the level of file descriptors, since most of it comes from outside Python; whoever wants to
+    show something meanwhile holds a duplicate of the terminal.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    saved = [(fd, os.dup(fd)) for fd in (1, 2)]
+    target = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        for fd, _ in saved:
+            os.dup2(target, fd)
+        yield
+    finally:
+        for fd, copy in saved:
+            os.dup2(copy, fd)
+            os.close(copy)
+        os.close(target)

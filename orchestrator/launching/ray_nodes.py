@@ -1,0 +1,165 @@
+"""Looks at every node of a Ray cluster before anything trains there.
+
+With launch_ray.py the only import of ray. A node answers for itself, in a small task on it: whether
+it sees the store and can write there, whether the data is there, and which versions it has.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import secrets
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from orchestrator.errors import BnsweepError, UnreachableError
+from orchestrator.launching import data_check, source_code
+from trainer.spec import TrialSpec
+
+_LIBRARIES = ("torch", "torchvision", "numpy", "ray")
+_ANSWER_S = 60.0
+"""A node's first task starts a process there and unpacks the job's code."""
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """What a node said of itself."""
+
+    host: str
+    address: str
+    cpus: float = 0.0
+    gpus: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    """One line each: why nothing can train there."""
+    answered: bool = True
+    """False for a node that said nothing: it may be dead, which Ray finds out after a minute."""
+
+
+def look(store: Path, data: Path, specs: Sequence[dict[str, Any]] = ()) -> list[NodeReport]:
+    """A report of each living node, the driver's own first. Ray must be connected.
+
+    `specs`: identity fields of one trial for each data set that is wanted. Raises UnreachableError
+    where the store cannot be written from here.
+    """
+    sign = store / f".seen-{secrets.token_hex(8)}"
+    try:
+        sign.write_text(sign.name)
+    except OSError as error:
+        raise UnreachableError(f"store {store}: cannot be written ({error.strerror})") from error
+    try:
+        return _asked(store, data, list(specs), sign)
+    finally:
+        for left in store.glob(f"{sign.name}*"):
+            left.unlink(missing_ok=True)
+
+
+def problems(reports: Sequence[NodeReport]) -> list[str]:
+    """One line for each thing that is wrong on a node."""
+    return [f"node {r.host} ({r.address}): {line}" for r in reports for line in r.problems]
+
+
+def _asked(store: Path, data: Path, specs: list[dict[str, Any]], sign: Path) -> list[NodeReport]:
+    living = [node for node in ray.nodes() if node["Alive"]]
+    tasks = {}
+    for node in living:
+        # No trial runs on a node without CPUs, such as a head that only drives.
+        wanted = specs if node["Resources"].get("CPU") else []
+        tasks[node["NodeID"]] = _on(node).remote(str(store), str(data), sign.name, wanted)
+    ready, _ = ray.wait(list(tasks.values()), num_returns=len(tasks), timeout=_ANSWER_S)
+    here = versions()
+    return [
+        _answer(node, tasks[node["NodeID"]], sign, here)
+        if tasks[node["NodeID"]] in ready
+        else _silent(node, f"did not answer within {_ANSWER_S:.0f} s")
+        for node in living
+    ]
+
+
+def versions() -> dict[str, str]:
+    """What decides how a trial is computed here: Python, libraries, our own code."""
+    found = {"python": platform.python_version(), "bnsweep": source_code.code_digest()}
+    for library in _LIBRARIES:
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            found[library] = "missing"
+    return found
+
+
+def _on(node: Any) -> Any:
+    here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    return ray.remote(num_cpus=0, max_retries=0)(_look).options(scheduling_strategy=here)
+
+
+def _look(store: str, data: str, sign: str, specs: list[dict[str, Any]]) -> dict[str, Any]:
+    """On the node: what it sees. Plain values, so that other versions can read the answer."""
+    found = [*_store_problems(Path(store), sign), *_data_problems(Path(data), specs)]
+    return {"host": socket.gethostname(), "versions": versions(), "problems": found}
+
+
+def _store_problems(store: Path, sign: str) -> list[str]:
+    try:
+        (store / sign).read_text()
+        (store / f"{sign}-{socket.gethostname()}").write_text(sign)
+    except FileNotFoundError:
+        return [f"store {store}: is not the head's; mount the shared file system there"]
+    except OSError as error:
+        return [f"store {store}: cannot be written ({error.strerror})"]
+    return []
+
+
+def _data_problems(data: Path, specs: list[dict[str, Any]]) -> list[str]:
+    return data_check.problems([TrialSpec.model_validate(fields) for fields in specs], data)
+
+
+def _answer(node: Any, task: Any, sign: Path, here: dict[str, str]) -> NodeReport:
+    try:
+        said = ray.get(task)
+    except ray.exceptions.RayError as error:
+        return _silent(node, f"cannot run a task: {str(error).strip().splitlines()[-1][:200]}")
+    found = list(said["problems"])
+    if not found and not (sign.parent / f"{sign.name}-{said['host']}").exists():
+        found.append(f"store {sign.parent}: what is written there does not arrive at the head")
+    found += [
+        f"has {name} {said['versions'].get(name)}, the head {version}"
+        for name, version in here.items()
+        if said["versions"].get(name) != version
+    ]
+    return NodeReport(
+        said["host"],
+        str(node["NodeManagerAddress"]),
+        cpus=float(node["Resources"].get("CPU", 0)),
+        gpus=float(node["Resources"].get("GPU", 0)),
+        versions=said["versions"],
+        problems=tuple(found),
+    )
+
+
+def _silent(node: Any, problem: str) -> NodeReport:
+    host, address = str(node["NodeManagerHostname"]), str(node["NodeManagerAddress"])
+    return NodeReport(host, address, problems=(problem,), answered=False)
+
+
+def main(store: str, data: str, specs: str) -> None:
+    """Connect to the cluster of RAY_ADDRESS, `look`, and print the reports as JSON (for doctor)."""
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        found = [asdict(r) for r in look(Path(store), Path(data), json.loads(specs))]
+        said: dict[str, Any] = {"nodes": found}
+    except (BnsweepError, ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+        said = {"problem": " ".join(str(error).split())[:300]}
+    sys.stdout.write(json.dumps(said) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

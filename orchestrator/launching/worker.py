@@ -1,0 +1,254 @@
+"""What a worker does with the trials it is given: claim, train, publish; every error into a file.
+
+Called by each launcher, in a Ray worker or in the driver itself. Never raises for a trial's error:
+the trial's folder tells, and Ray's own retries stay for dead processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.planning import costs
+from orchestrator.store import claims, failures, liveness
+from orchestrator.store.claims import Claim
+from orchestrator.store.liveness import Heartbeat, ResumedFrom
+from orchestrator.store.store import Store
+from orchestrator.sweep.resources import Kernels
+from trainer import journal, results
+from trainer.journal import Record
+from trainer.spec import TrialSpec
+
+if TYPE_CHECKING:
+    from trainer.packs.pack_training import Member
+
+POLL_S = 1.0
+"""A worker looks at most so often for a request to stop."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a launcher hands to a worker: plain values, so that it travels as a dictionary."""
+
+    store: str
+    data: str
+    sweep: str
+    launch: int
+    trials: tuple[dict[str, Any], ...]
+    """The fields of each trial's spec that differ from the defaults: one pack."""
+    device: str = "auto"
+    """`cpu` where no GPU was asked for (Ray leaves a node's GPUs in the sight of such a worker),
+    `cuda` where Ray gave one."""
+    threads: int = 1
+    kernels: Kernels = "auto"
+    graphs: bool = False
+    beside: int = 0
+    """How many other packs may share the device: an out-of-memory alone is final."""
+
+    @property
+    def specs(self) -> list[TrialSpec]:
+        """The pack's trials."""
+        return [TrialSpec.model_validate(fields) for fields in self.trials]
+
+
+class Watch:
+    """Tells a running trial whether to stop: on request, or because its claim was taken over."""
+
+    def __init__(self, store: Store, job: Job, claim: Claim) -> None:
+        self._store, self._job, self._claim = store, job, claim
+        self._next = 0.0
+        self._stop = False
+
+    def __call__(self) -> bool:
+        if not self._stop and time.monotonic() >= self._next:
+            self._next = time.monotonic() + POLL_S
+            try:
+                self._stop = stop_mode(self._store, self._job, self._claim.trial_id) == "now"
+                self._stop = self._stop or claims.superseded(self._store, self._claim)
+            except OSError:
+                return False  # the store is away for a moment; the checkpoint will say so
+        return self._stop
+
+
+def stop_mode(store: Store, job: Job, trial_id: str) -> str | None:
+    """`graceful` (begin nothing), `now` (end after the step), or None, for one trial."""
+    stop = store.stop_for(job.sweep, job.launch, trial_id)
+    return stop.mode if stop else None
+
+
+def check_process() -> None:
+    """Raise where this process can compute nothing any more: an earlier trial's fault on the GPU
+    (an illegal access, say) fails every later call, and only a new process is rid of it."""
+    if numerics := sys.modules.get("trainer.numerics"):  # else nothing has been trained here yet
+        numerics.check_device()
+
+
+def run_pack(job: Job) -> None:
+    """Run the pack's trials that nobody else has and no request to stop holds back."""
+    store = Store(Path(job.store))
+    claimed = []
+    for spec in job.specs:
+        try:
+            if _has_room(store, spec) and (claim := _claim(store, job, spec)):
+                claimed.append((spec, claim))
+        except OSError as error:  # no claim, so no folder to record it in: the driver looks too
+            print(f"{spec.trial_id}: {error}", file=sys.stderr)  # noqa: T201
+    if claimed:
+        run_claimed(store, job, claimed)
+
+
+def _has_room(store: Store, spec: TrialSpec) -> bool:
+    """On a disk that is filling up a trial is not begun: one that fails costs what it trained, one
+    that waits costs nothing, and the driver ends the launch with the reason."""
+    lack = store.lack_of_room(costs.trial_bytes(spec))
+    if lack:
+        print(f"{spec.trial_id}: not begun; {lack}", file=sys.stderr)  # noqa: T201 - launch's log
+    return not lack
+
+
+def _claim(store: Store, job: Job, spec: TrialSpec) -> Claim | None:
+    """The claim, or None. A claim of this same launch is waited for: its worker or node died."""
+    while True:
+        if stop_mode(store, job, spec.trial_id) or spec.trial_id in store.held_back(
+            job.sweep, job.launch
+        ):
+            return None
+        claim = claims.claim(store, spec, liveness.this_process(job.sweep, job.launch))
+        if claim is not None or not _held_by_this_launch(store, job, spec.trial_id):
+            return claim
+        time.sleep(POLL_S)
+
+
+def _held_by_this_launch(store: Store, job: Job, trial_id: str) -> bool:
+    if store.state(trial_id).state != "running":
+        return False
+    start = liveness.read_start(store.attempt_folder(trial_id, store.attempts(trial_id)[-1]))
+    return start is not None and (start.sweep, start.launch) == (job.sweep, job.launch)
+
+
+def run_claimed(store: Store, job: Job, claimed: list[tuple[TrialSpec, Claim]]) -> None:
+    """Train the claimed trials to their results, or record why there are none."""
+    folders = [claim.folder for _, claim in claimed]
+    with contextlib.ExitStack() as stack:
+        try:
+            for folder in folders:
+                stack.enter_context(Heartbeat(folder))
+            stack.enter_context(_log_to([folder / results.LOG for folder in folders]))
+            _train(store, job, claimed)
+        except Exception as error:  # whatever it is, it belongs to these trials alone
+            for _, claim in claimed:
+                if not liveness.ended(claim.folder):
+                    _record(job, claim, error)
+
+
+def _train(store: Store, job: Job, claimed: list[tuple[TrialSpec, Claim]]) -> None:
+    # The only place where the orchestrator loads the trainer's torch side: inside the worker.
+    from trainer.packs.pack_training import train_pack
+    from trainer.train import Options
+
+    # The members of a pack have one file of pretrained weights (see trainer.grouping).
+    pretrained = _pretrained(store, claimed[0][0])
+
+    members = []
+    for spec, claim in claimed:
+        try:
+            members.append((claim, _member(store, job, spec, claim)))
+        except Exception as error:  # a checkpoint that cannot be read is this trial's alone
+            _record(job, claim, error)
+    options = Options(
+        data=Path(job.data),
+        device=job.device,
+        threads=job.threads,
+        kernels=job.kernels,
+        graphs=job.graphs,
+        pretrained=pretrained,
+        initial_weights=store.initial_weights_folder,
+    )
+    outcomes = train_pack([member for _, member in members], options)
+    for (claim, _), outcome in zip(members, outcomes, strict=True):
+        if isinstance(outcome, Exception):
+            _record(job, claim, outcome)
+        else:
+            claims.publish(store, claim)
+
+
+def _member(store: Store, job: Job, spec: TrialSpec, claim: Claim) -> Member:
+    """The trial as a member of the pack, going on from its newest checkpoint if it has one."""
+    from trainer import checkpoint
+    from trainer.packs.pack_training import Member
+
+    earlier = [n for n in store.attempts(spec.trial_id) if n < claim.number]
+    folders = [store.attempt_folder(spec.trial_id, n) for n in reversed(earlier)]
+    resume = checkpoint.find(folders, spec, _pretrained(store, spec))
+    if resume is not None:
+        attempt = int(resume.folder.name)
+        claims.resumed(claim, ResumedFrom(attempt=attempt, epoch=resume.epoch))
+        _log(claim, f"goes on after epoch {resume.epoch}, from attempt {attempt}")
+
+    def on_record(record: Record) -> None:
+        _log(claim, journal.line_for_people(record, spec.epochs))
+
+    return Member(
+        spec,
+        claim.folder,
+        attempt=claim.number,
+        resume=resume,
+        poll=Watch(store, job, claim),
+        on_record=on_record,
+    )
+
+
+def _pretrained(store: Store, spec: TrialSpec) -> Path | None:
+    return store.weights_file(spec.weights_sha256) if spec.weights == "pretrained" else None
+
+
+def _record(job: Job, claim: Claim, error: Exception) -> None:
+    records = journal.read(claim.folder / results.JOURNAL)
+    failure = failures.classify(
+        error, attempt=claim.number, epoch=records[-1].epoch if records else None
+    )
+    if failure.failure == "oom":
+        beside = job.beside + len(job.trials) - 1
+        failure = failure.model_copy(update={"details": {**failure.details, "beside": beside}})
+    with contextlib.suppress(OSError):  # a store that cannot be written: the heartbeat goes stale
+        claims.fail(claim, failure)
+    print(failure.traceback, file=sys.stderr)  # noqa: T201 - into the trial's log
+
+
+def _log(claim: Claim, text: str) -> None:
+    """A line into the log of this trial alone, whoever else is in its pack."""
+    with contextlib.suppress(OSError), (claim.folder / results.LOG).open("a") as file:
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+
+@contextlib.contextmanager
+def _log_to(paths: Sequence[Path]) -> Iterator[None]:
+    """Send what is printed to the logs of all the trials that run here."""
+    with contextlib.ExitStack() as stack:
+        log = _Logs(stack, paths)
+        stack.enter_context(contextlib.redirect_stdout(log))
+        stack.enter_context(contextlib.redirect_stderr(log))
+        yield
+
+
+class _Logs(io.TextIOBase):
+    """Text that goes to several files; a trial is not lost for want of a log."""
+
+    def __init__(self, stack: contextlib.ExitStack, paths: Sequence[Path]) -> None:
+        self._files = []
+        for path in paths:
+            with contextlib.suppress(OSError):
+                self._files.append(stack.enter_context(path.open("a", buffering=1)))
+
+    def write(self, text: str) -> int:
+        """Append to each file that can be written."""
+        for file in self._files:
+            with contextlib.suppress(OSError):
+                file.write(text)
+        return len(text)

@@ -1,1 +1,0 @@
-"""The forwarder: when and what to send to the tracker, exactly once."""

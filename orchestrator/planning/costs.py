@@ -1,0 +1,122 @@
+"""What a trial costs, in closed form: parameters, FLOPs, checkpoint and memory bytes. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from orchestrator.planning.architectures import Layer, first_trained, gradient_elements, layers_of
+from orchestrator.planning.memory import memory_bytes, optimizer_slots
+from trainer.results import Counts
+from trainer.spec import TRAIN_IMAGES, TrialSpec, classes_of
+
+__all__ = [
+    "checkpoint_bytes",
+    "counts",
+    "flops_per_image",
+    "initial_weights_bytes",
+    "kept_bytes",
+    "memory_bytes",
+    "steps_per_epoch",
+    "training_flops",
+    "training_images",
+]
+
+_FP32 = 4
+
+
+@lru_cache(maxsize=4096)
+def counts(spec: TrialSpec) -> Counts:
+    """Parameter counts as in the paper's Table 1, and how many train in the spec's mode."""
+    layers = layers_of(spec)
+    bn = _parameters(layer for layer in layers if layer.kind == "norm")
+    output = _parameters(layer for layer in layers if layer.kind == "linear")
+    trainable = sum(gradient_elements(layer, spec.trainable) for layer in layers)
+    if spec.trainable == "random_k":
+        trainable = _random_k(layers, spec.k)
+    shortcuts = [layer for layer in layers if layer.kind == "conv" and layer.shortcut]
+    shortcut = sum(layer.weights for layer in shortcuts)  # as in the table: without biases
+    total = _parameters(layers)
+    return Counts(total=total, trainable=trainable, bn=bn, output=output, shortcut=shortcut)
+
+
+def _parameters(layers: Iterable[Layer]) -> int:
+    return sum(layer.weights + layer.biases for layer in layers)
+
+
+def _random_k(layers: Iterable[Layer], k: int) -> int:
+    """k weights of each output channel of each convolution, shortcuts included."""
+    convs = [layer for layer in layers if layer.kind == "conv"]
+    return sum(layer.outputs * min(k, layer.weights // layer.outputs) for layer in convs)
+
+
+@lru_cache(maxsize=4096)
+def flops_per_image(spec: TrialSpec) -> int:
+    """Floating-point operations of one forward pass, counted as `torch.utils.flop_counter` does:
+    convolutions and the output layer, a multiply-add as two."""
+    return sum(layer.flops for layer in layers_of(spec))
+
+
+SYNTHETIC_IMAGES = 512
+"""Training images of `dataset: synthetic`, where `train_subset` does not say."""
+
+
+def training_images(spec: TrialSpec) -> int | None:
+    """Number of images in an epoch; None where only the data tells."""
+    if spec.train_subset:
+        return spec.train_subset
+    return SYNTHETIC_IMAGES if spec.dataset == "synthetic" else TRAIN_IMAGES.get(spec.dataset)
+
+
+def training_flops(spec: TrialSpec) -> float:
+    """Operations of the whole training, roughly: the backward pass as two forward passes (as one
+    where the weights are frozen and only their inputs' gradients are needed, as none in front of
+    the first layer that trains)."""
+    layers = layers_of(spec)
+    start = first_trained(layers, spec.trainable)
+    behind = sum(layer.flops for layer in layers[start:])
+    every_weight = spec.trainable in ("all", "all_but_bn", "random_k")
+    step = flops_per_image(spec) + behind * (2 if every_weight else 1)
+    return float(step) * (training_images(spec) or 0) * spec.epochs
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Optimizer updates in an epoch: the last, short batch is kept."""
+    return -(-images // batch_size)
+
+
+@lru_cache(maxsize=4096)
+def checkpoint_bytes(spec: TrialSpec) -> int:
+    """Size of the last checkpoint: what trains, its optimizer state, the running statistics, and a
+    header with the history (measured: 70 bytes an epoch)."""
+    found = counts(spec)
+    tensors = _FP32 * (found.trainable * (1 + optimizer_slots(spec)) + found.bn)
+    return tensors + 3_400 + 70 * spec.epochs
+
+
+@lru_cache(maxsize=4096)
+def kept_bytes(spec: TrialSpec) -> int:
+    """About what a finished trial leaves in the store: the tensors that it trained, statistics,
+    probes with their picture, proof of freezing, history twice (constants measured)."""
+    layers = layers_of(spec)
+    tensors = sum(gradient_elements(layer, spec.trainable) for layer in layers) + counts(spec).bn
+    return _FP32 * tensors + 1_000 * len(layers) + 60_000 + 1_000 * spec.epochs
+
+
+def initial_weights_bytes(specs: Iterable[TrialSpec]) -> int:
+    """Size of the copies of initial weights: one for all trials that begin with the same, none
+    where everything trains."""
+    partly = (spec for spec in specs if counts(spec).trainable < counts(spec).total)
+    return _FP32 * sum({_beginning(spec): counts(spec).total for spec in partly}.values())
+
+
+def trial_bytes(spec: TrialSpec) -> int:
+    """The most that a trial needs of the store while it trains: two checkpoints, its copy of the
+    initial weights, and what it leaves."""
+    return 2 * checkpoint_bytes(spec) + initial_weights_bytes([spec]) + kept_bytes(spec)
+
+
+def _beginning(spec: TrialSpec) -> tuple[object, ...]:
+    """What two trials with the same initial weights have in common."""
+    network = (spec.model, spec.depth, spec.width, classes_of(spec))
+    return (*network, spec.init, spec.bn_init, spec.weights_sha256, spec.seed)

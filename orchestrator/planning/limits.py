@@ -1,0 +1,70 @@
+"""Limits on a plan: a launch refuses what is beyond them, and says what to drop."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from orchestrator.errors import UserError
+from orchestrator.planning.plan import Group, Plan
+
+
+def check(plan: Plan, max_gpu_hours: float | None = None, max_memory: int | None = None) -> None:
+    """Refuse a plan beyond the limits (UserError), and say what to drop.
+
+    `max_memory`: bytes for one trial.
+    """
+    lines = []
+    if max_memory is not None:
+        lines += list(_too_large(plan, max_memory))
+    if max_gpu_hours is not None:
+        lines += list(_too_long(plan, max_gpu_hours))
+    if lines:
+        raise UserError(*lines)
+
+
+def _too_large(plan: Plan, max_memory: int) -> Iterator[str]:
+    for group in plan.groups():
+        if group.costs.memory_bytes > max_memory:
+            need = group.costs.memory_bytes / 1e9
+            yield (
+                f"{group.spec.config_id}: needs {need:.2f} GB, --max-memory allows "
+                f"{max_memory / 1e9:.2f}; drop it ({_exclusion(plan, group)}) or lower batch_size"
+            )
+
+
+def _too_long(plan: Plan, max_gpu_hours: float) -> Iterator[str]:
+    totals = plan.totals
+    if totals.gpu_hours is None:
+        yield (
+            f"{plan.sweep}: --max-gpu-hours cannot be kept: {totals.trials_of_unknown_length} "
+            "trials are of unknown length; run one of each configuration for an epoch first "
+            "(--set seeds=1 --set epochs=1)"
+        )
+        return
+    excess = totals.gpu_hours - max_gpu_hours
+    if excess <= 0:
+        return
+    yield (
+        f"{plan.sweep}: needs {totals.gpu_hours:.1f} GPU-hours, --max-gpu-hours allows "
+        f"{max_gpu_hours:g}; dropping these is enough:"
+    )
+    share = totals.gpu_hours / totals.hours if totals.hours else 0.0
+    for group, hours in _longest_first(plan):
+        if excess <= 0:
+            return
+        excess -= hours * share
+        yield f"  {group.spec.config_id}: {hours * share:.1f} GPU-hours ({_exclusion(plan, group)})"
+
+
+def _longest_first(plan: Plan) -> list[tuple[Group, float]]:
+    hours: dict[str, float] = defaultdict(float)
+    for row in plan.rows:
+        hours[row.config_id] += (row.seconds_left or 0.0) / 3600
+    groups = [(group, hours[group.spec.config_id]) for group in plan.groups()]
+    return sorted(groups, key=lambda pair: -pair[1])
+
+
+def _exclusion(plan: Plan, group: Group) -> str:
+    fields = ", ".join(f"{axis}: {getattr(group.spec, axis)}" for axis in plan.axes)
+    return f"exclude: [{{{fields}}}]" if fields else "there is nothing else in the sweep"

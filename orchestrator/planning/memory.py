@@ -1,0 +1,124 @@
+"""The peak of the tensors alive while a trial trains, in closed form. No torch.
+
+Counted are weights, running statistics, optimizer state, gradients, what autograd keeps for the
+backward pass (each BatchNorm's input, each ReLU's output), buffers of the operation at the peak,
+and the evaluation, whose batches are larger. Not counted: the data set, workspaces that a GPU's
+libraries take, the device's context, the process. The plain kernels are meant, as on a GPU; the
+CPU's fused kernel keeps less where convolutions are frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from orchestrator.planning.architectures import Layer, first_trained, gradient_elements, layers_of
+from trainer.spec import TrialSpec
+
+EVALUATION_BATCH = 500
+"""Images in a batch of the evaluation (a test holds it against the trainer's)."""
+_TEST_IMAGES = {"digits": 360, "synthetic": 256}
+"""Test sets that are smaller than that."""
+FP32 = 4
+BF16 = 2
+
+
+def optimizer_slots(spec: TrialSpec) -> int:
+    """Numbers the optimizer keeps for each trained parameter."""
+    if spec.optimizer == "sgd":
+        return 1 if spec.momentum else 0
+    return 2
+
+
+@lru_cache(maxsize=4096)
+def memory_bytes(spec: TrialSpec) -> int:
+    """Peak bytes of one trial: the most of building, evaluating, a step's passes and its update."""
+    layers = layers_of(spec)
+    gradients = sum(gradient_elements(layer, spec.trainable) for layer in layers)
+    element = BF16 if spec.precision == "bf16" else FP32
+    kernels = FP32 * max(layer.weights for layer in layers)  # a convolution's weights, reordered
+    cast = BF16 * sum(layer.weights for layer in layers) if spec.precision == "bf16" else 0
+    images = layers[0].inputs * _input_side(layers[0]) ** 2 * (FP32 + (element if cast else 0))
+    frozen = images + element * max(_alive_frozen(layers))
+    passes = max(
+        _TEST_IMAGES.get(spec.dataset, EVALUATION_BATCH) * frozen,
+        spec.batch_size * frozen,
+        spec.batch_size * images + max(_alive_training(layers, spec, element), default=0),
+    )
+    buffers = max(passes + kernels + cast, FP32 * gradients * _update_copies(spec))
+    return FP32 * _held(spec, layers, gradients) + buffers
+
+
+def _held(spec: TrialSpec, layers: tuple[Layer, ...], gradients: int) -> int:
+    """Elements that stay all the time: weights, running statistics, optimizer state."""
+    weights = sum(layer.weights + layer.biases for layer in layers)
+    statistics = sum(2 * layer.outputs for layer in layers if layer.kind == "norm")
+    trained = 0 if spec.trainable == "random_k" else gradients  # few: not worth an exact count
+    return weights + statistics + trained * optimizer_slots(spec)
+
+
+def _update_copies(spec: TrialSpec) -> int:
+    """Vectors as long as the gradient that an update needs at once."""
+    return 2 if spec.optimizer == "sgd" else 3
+
+
+def _alive_frozen(layers: tuple[Layer, ...]) -> Iterator[int]:
+    """For one image, elements alive at each BatchNorm and pool of a forward that keeps nothing.
+
+    With residuals, a block's input is held until its end, and the first one's to the last.
+    """
+    residuals = any(layer.adds for layer in layers)
+    held, entry = 0, layers[1].map_elements
+    for index, layer in enumerate(layers):
+        first = 0 if held == entry or not residuals or index < 2 else entry
+        if layer.kind == "pool":
+            yield 7 * layer.map_elements  # its input, its output and 8 bytes for each index
+            held = entry = layer.map_elements
+        elif layer.adds:
+            shortcut = layers[index + 1].shortcut
+            inner = layers[index - 1].inputs * layer.size**2
+            yield first + held + inner + (4 if shortcut else 3) * layer.map_elements
+            held = layer.map_elements + 1  # another tensor than the first, though as large
+        elif layer.kind == "norm":
+            yield first + held + 2 * layer.map_elements
+            held = held if residuals and index > 1 else layer.map_elements
+
+
+def _alive_training(layers: tuple[Layer, ...], spec: TrialSpec, element: int) -> Iterator[int]:
+    """Bytes alive at each layer of the forward and then of the backward pass, for a batch."""
+    start = first_trained(layers, spec.trainable)
+    if start < len(layers) and layers[start].kind == "norm":
+        start -= 1  # whose output the BatchNorm keeps
+    batch = spec.batch_size * element
+    stem = layers[1].map_elements if start > 1 else 0
+    kept = [_kept_before(layers, start)]
+    for layer in layers[start:]:
+        kept.append(kept[-1] + _kept(layer))
+        yield batch * (kept[-1] + stem + layer.map_elements)
+    done = 0
+    for layer, before in zip(reversed(layers[start:]), reversed(kept[1:]), strict=True):
+        yield batch * (before + 3 * layer.map_elements) + FP32 * done
+        done += gradient_elements(layer, spec.trainable)
+
+
+def _kept_before(layers: tuple[Layer, ...], start: int) -> int:
+    """What a first trained shortcut keeps of the frozen part: its input, and its block's output."""
+    if start == len(layers) or not layers[start].shortcut:
+        return 0
+    last, shortcut = layers[start - 1], layers[start]
+    stride = 2 if shortcut.inputs < shortcut.outputs and last.size < layers[0].size else 1
+    return last.map_elements + shortcut.inputs * (shortcut.size * stride) ** 2
+
+
+def _kept(layer: Layer) -> int:
+    """Elements that the backward pass needs of one image (a pool's indices are 8 bytes each)."""
+    if layer.kind == "pool":
+        return 3 * layer.map_elements
+    if layer.kind == "conv":
+        return layer.map_elements if layer.feeds_norm else 0
+    return layer.map_elements if layer.relu or layer.kind == "linear" else 0
+
+
+def _input_side(first: Layer) -> int:
+    """Side of the images: the first convolution of a network for ImageNet has stride 2."""
+    return first.size * 2 if first.kernel == 7 else first.size

@@ -1,0 +1,150 @@
+"""The report's tables as CSV: every number behind the figures, unrounded."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from orchestrator.reporting.figures.training import curve_of
+from orchestrator.reporting.published import Published
+from orchestrator.reporting.replicates import Replicates, mode, origin
+from orchestrator.reporting.statements import Shape
+from orchestrator.reporting.statistics import Estimate
+from orchestrator.reporting.sweep_results import Material
+from orchestrator.reporting.tables import show
+from orchestrator.reporting.verdicts import Verdict
+from trainer.spec import TrialSpec
+
+NUMBERS = ("mean", "spread", "half_width", "n")
+_NAMED = ("config_id", "model", "depth", "width", "mode", "dataset", "code", "data")
+
+
+def all_sheets(
+    material: Material,
+    judged: Sequence[Verdict],
+    checked: Sequence[Shape],
+    rows: Sequence[Published],
+) -> dict[str, str]:
+    """CSV text by name."""
+    return {
+        "trials": trials(material),
+        "configurations": configurations(material.groups),
+        "curves": curves(material.groups),
+        "classes": classes(material),
+        "verdicts": verdict_sheet(judged),
+        "statements": statements(checked),
+        "unmapped": unmapped(rows),
+    }
+
+
+def trials(material: Material) -> str:
+    """A line for each trial of the sweep, finished or not, with all fields and metrics."""
+    results = {result.trial_id: result for result in material.results}
+    metrics = sorted({name for result in material.results for name in result.metrics})
+    fields = list(TrialSpec.model_fields)
+    lines = []
+    for spec, status in zip(material.specs, material.statuses, strict=True):
+        result = results.get(spec.trial_id)
+        found = result.metrics if result else {}
+        lines.append(
+            [spec.trial_id, status.state, status.attempt, status.epoch, status.cause]
+            + [show(getattr(spec, name)) for name in fields]
+            + (list(origin(result)) if result else ["", ""])
+            + [result.seconds if result else None]
+            + [found.get(name) for name in metrics]
+        )
+    head = ["trial_id", "state", "attempt", "epoch", "cause", *fields]
+    return _csv([*head, "code", "data", "seconds", *metrics], lines)
+
+
+def configurations(groups: Sequence[Replicates]) -> str:
+    """A line for each configuration and metric: mean, spread, half of the 95 % interval, n."""
+    lines = []
+    for group in groups:
+        metrics = sorted({name for result in group.results for name in result.metrics})
+        for metric in metrics:
+            lines.append([*_names(group), metric, *_numbers(group.estimate(metric))])
+    return _csv([*_NAMED, "metric", *NUMBERS], lines)
+
+
+def curves(groups: Sequence[Replicates]) -> str:
+    """A line for each configuration and epoch: the test accuracy."""
+    lines = [
+        [*_names(group), epoch, *_numbers(found)]
+        for group in groups
+        for epoch, found in curve_of(group)
+    ]
+    return _csv([*_NAMED, "epoch", *NUMBERS], lines)
+
+
+def classes(material: Material) -> str:
+    """A line for each configuration, seed and class: accuracy in %, and on how many images."""
+    lines = [
+        [*_names(inside.group), seed, number, accuracy, images]
+        for inside in material.inside
+        for seed, arrays in inside.by_seed.items()
+        if "class_accuracy" in arrays
+        for number, (accuracy, images) in enumerate(
+            zip(arrays["class_accuracy"].tolist(), arrays["class_images"].tolist(), strict=True)
+        )
+    ]
+    return _csv([*_NAMED, "seed", "class", "accuracy", "images"], lines)
+
+
+def verdict_sheet(judged: Sequence[Verdict]) -> str:
+    """A line for each published value and configuration of ours that it is for."""
+    lines = []
+    for verdict in judged:
+        row = verdict.published
+        theirs = [*_published(row), row.value, row.precision, row.source]
+        ours = [verdict.outcome, *_numbers(verdict.ours), verdict.difference, verdict.margin]
+        how = ["; ".join(verdict.protocol), verdict.config_id, verdict.flag]
+        lines.append([*theirs, *ours, *how])
+    head = ["dataset", "architecture", "depth", "width", "mode", "metric", "published"]
+    head += ["precision", "source", "verdict", *NUMBERS, "difference", "margin", "protocol"]
+    return _csv([*head, "config_id", "flag"], lines)
+
+
+def statements(checked: Sequence[Shape]) -> str:
+    """A line for each statement and step."""
+    lines = [
+        [shape.statement, shape.outcome, evidence, "; ".join(shape.protocol)]
+        for shape in checked
+        for evidence in shape.evidence or ("",)
+    ]
+    return _csv(["statement", "outcome", "evidence", "protocol"], lines)
+
+
+def unmapped(rows: Sequence[Published]) -> str:
+    """The rows of the reference that no result of ours can be held against, and why."""
+    lines = [
+        [*_published(row), row.value, row.source, row.target]
+        for row in rows
+        if row.kind == "unmapped"
+    ]
+    head = ["dataset", "architecture", "depth", "width", "mode", "metric", "value"]
+    return _csv([*head, "source", "reason"], lines)
+
+
+def _published(row: Published) -> list[object]:
+    return [row.dataset, row.architecture, row.depth, row.width, row.mode, row.metric]
+
+
+def _names(group: Replicates) -> list[object]:
+    spec, (code, data) = group.spec, origin(group.results[0])
+    return [
+        group.config_id, spec.model, spec.depth, spec.width, mode(spec), spec.dataset, code, data,
+    ]  # fmt: skip
+
+
+def _numbers(found: Estimate | None) -> list[object]:
+    return [getattr(found, name) for name in NUMBERS] if found else [None] * len(NUMBERS)
+
+
+def _csv(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(lines)
+    return file.getvalue()

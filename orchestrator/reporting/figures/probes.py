@@ -1,0 +1,260 @@
+"""Figures of what training did inside: γ and β, disabled features, dead ReLUs, feature maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from orchestrator.reporting.figures import drawing
+from orchestrator.reporting.figures.panels import MOST_SLICES, Drawn, slices
+from orchestrator.reporting.probe_results import Inside
+from orchestrator.reporting.replicates import Replicates, mode
+from orchestrator.reporting.statements import BELOW
+from orchestrator.reporting.statistics import estimate
+
+TRAIN_BN = {
+    *("all", "bn_only", "bn_output", "bn_shortcut_output"),
+    *("gamma_only", "beta_only", "bias_only"),
+}
+"""Modes in which γ or β train; in the others they are as drawn at the start."""
+SEEDS = "Means over seeds, each seed a dot; 95 % t intervals from three seeds on."
+UNITS_OFF = "trained/relu_units_off"
+
+
+def inside_figures(found: Sequence[Inside]) -> list[Drawn]:
+    """Every figure for which the networks were probed."""
+    panels = _panels(found)
+    drawn = [
+        histograms(panels, "gamma", "γ"),
+        histograms(panels, "beta", "β"),
+        shares([inside.group for inside in found]),
+        pruning(panels),
+        feature_maps(panels),
+    ]
+    return [figure for figure in drawn if figure is not None]
+
+
+def _panels(found: Sequence[Inside]) -> dict[str, list[Inside]]:
+    """The modes of each slice, in order."""
+    by_group = {id(inside.group): inside for inside in found}
+    named = slices([inside.group for inside in found])
+    return {
+        name: [by_group[id(m)] for m in _ordered(members)]
+        for name, members in list(named.items())[:MOST_SLICES]
+    }
+
+
+def _ordered(members: Sequence[Replicates]) -> list[Replicates]:
+    order = drawing.modes(members)
+    return sorted(members, key=lambda member: order.index(mode(member.spec)))
+
+
+def histograms(panels: dict[str, list[Inside]], name: str, symbol: str) -> Drawn | None:
+    """Density of γ or β over all layers, the replicates' together, a line a mode."""
+    panels = {key: _trained(kept) for key, found in panels.items() if (kept := _with(found, name))}
+    if not panels:
+        return None
+    figure, axes = drawing.panels(len(panels))
+    for panel, (title, members) in zip(axes, panels.items(), strict=True):
+        for inside in members:
+            _density(panel, inside, name)
+        if name == "gamma":
+            _initial(panel, members[0].group.spec.bn_init)
+        panel.set_yscale("log")
+        drawing.title(panel, title, [inside.group for inside in members])
+        panel.set_xlabel(f"{symbol} (all layers)")
+    axes[0].set_ylabel("density (log scale)")
+    drawing.legend(figure, axes)
+    text = (
+        f"Distribution of {symbol} after training, all layers and seeds together, "
+        "in the modes that train BatchNorm."
+    )
+    return Drawn(f"{name}_histogram", text, figure)
+
+
+def _trained(found: list[Inside]) -> list[Inside]:
+    """Those whose γ and β are not all as they began; all, where there are no such."""
+    moved = [inside for inside in found if inside.group.spec.trainable in TRAIN_BN]
+    return moved or found
+
+
+def _density(panel: Axes, inside: Inside, name: str) -> None:
+    values = np.concatenate(inside.all(name))
+    style = drawing.look(mode(inside.group.spec))
+    low, high = np.floor(values.min() * 10) / 10, np.ceil(values.max() * 10) / 10
+    edges = np.arange(low, high + 0.15, 0.05)
+    counts, _ = np.histogram(values, edges)
+    density = counts / (counts.sum() * 0.05)
+    centres = (edges[:-1] + edges[1:]) / 2
+    shown = density > 0
+    panel.plot(
+        centres[shown],
+        density[shown],
+        color=style.colour,
+        linestyle=style.line,
+        marker=style.marker,
+        markevery=max(1, int(shown.sum()) // 8),
+        markersize=3.5,
+        linewidth=1.1,
+        label=mode(inside.group.spec),
+    )
+
+
+def _initial(panel: Axes, bn_init: str) -> None:
+    span = {"uniform": (0, 1), "positivenegative": (-1, 1)}.get(bn_init)
+    if span:
+        height = 1 / (span[1] - span[0])
+        panel.plot(span, [height, height], color="0.6", linewidth=3, alpha=0.5, label="initial")
+
+
+def _with(found: Sequence[Inside], name: str) -> list[Inside]:
+    return [inside for inside in found if inside.all(name)]
+
+
+def shares(groups: Sequence[Replicates]) -> Drawn | None:
+    """Disabled features and dead ReLUs by network and mode."""
+    titles = {BELOW: "share of |γ| < 0.01 (%)", UNITS_OFF: "share of dead ReLUs (%)"}
+    groups = [group for group in groups if any(group.values(metric) for metric in titles)]
+    if not groups:
+        return None
+    figure, axes = drawing.panels(len(titles), columns=2, share_y=False)
+    named = dict(list(slices(groups).items())[:MOST_SLICES])
+    labels = drawing.modes(groups)
+    for panel, (metric, title) in zip(axes, titles.items(), strict=True):
+        for position, label in enumerate(labels):
+            offset = (position - (len(labels) - 1) / 2) * 0.84 / len(labels)
+            bars = {
+                place + offset: member
+                for place, members in enumerate(named.values())
+                for member in members
+                if mode(member.spec) == label
+            }
+            _share_bars(panel, label, bars, metric, 0.84 / len(labels))
+        names_height = drawing.names_below(panel, list(named))
+        panel.set_ylim(0, min(100.0, panel.get_ylim()[1]))
+        panel.set_ylabel(title)
+    drawing.make_higher(figure, names_height)
+    drawing.legend(figure, axes)
+    text = (
+        "Disabled features (left), and ReLUs that are off on more than 99 % of the inputs (right)"
+    )
+    return Drawn("disabled_features", f"{text}. {SEEDS}", figure)
+
+
+def _share_bars(
+    panel: Axes,
+    label: str,
+    bars: dict[float, Replicates],
+    metric: str,
+    width: float,
+) -> None:
+    style = drawing.look(label)
+    found = [member.estimate(metric) for member in bars.values()]
+    panel.bar(
+        list(bars),
+        [share.mean if share else 0.0 for share in found],
+        width,
+        yerr=[drawing.margin(share) if share else 0.0 for share in found],
+        color="white" if style.hatch else "0.8",
+        edgecolor=style.colour,
+        hatch=style.hatch,
+        capsize=2,
+        label=label,
+    )
+    for place, member in bars.items():
+        drawing.seeds(panel, place, member.values(metric), "0.3")
+
+
+def pruning(panels: dict[str, list[Inside]]) -> Drawn | None:
+    """Accuracy after setting γ below a threshold to zero; the level is the accuracy before."""
+    panels = {k: kept for k, found in panels.items() if (kept := _with(found, "pruned_accuracy"))}
+    if not panels:
+        return None
+    figure, axes = drawing.panels(len(panels))
+    for panel, (title, members) in zip(axes, panels.items(), strict=True):
+        for position, inside in enumerate(members):
+            _pruning_line(panel, inside, 1.05 ** (position - (len(members) - 1) / 2))
+        panel.set_xscale("log")
+        drawing.title(panel, title, [inside.group for inside in members])
+        panel.set_xlabel("threshold on |γ|")
+    drawing.percent(axes)
+    drawing.legend(figure, axes)
+    text = (
+        "Test accuracy after setting γ to zero where |γ| is below a threshold, without retraining"
+    )
+    return Drawn("pruning", f"{text}. {SEEDS} {_images(panels)}", figure)
+
+
+def _pruning_line(panel: Axes, inside: Inside, aside: float) -> None:
+    """`aside`: a factor that moves the points of one mode beside those of another."""
+    style = drawing.look(mode(inside.group.spec))
+    thresholds = inside.all("prune_thresholds")[0]
+    columns = np.stack(inside.all("pruned_accuracy")).T.tolist()
+    found = [share for column in columns if (share := estimate(column))]
+    panel.errorbar(
+        thresholds * aside,
+        [share.mean for share in found],
+        yerr=[drawing.margin(share) for share in found],
+        color=style.colour,
+        marker=style.marker,
+        linestyle=style.line,
+        capsize=2,
+        elinewidth=0.8,
+        label=mode(inside.group.spec),
+    )
+    for threshold, column in zip(thresholds, columns, strict=True):
+        drawing.seeds(panel, threshold * aside, column, style.colour)
+
+
+def _images(panels: dict[str, list[Inside]]) -> str:
+    """On how many test images the probes measured."""
+    members = [inside for found in panels.values() for inside in found]
+    counts = {int(count) for inside in members for count in inside.all("images")}
+    whole = {int(count) for inside in members for count in inside.all("of_images")}
+    if counts == whole:
+        return "All test images."
+    low, high = min(counts), max(counts)
+    number = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"Measured on {number} of {max(whole):,} test images."
+
+
+def feature_maps(panels: dict[str, list[Inside]]) -> Drawn | None:
+    """One test image in an early and a late convolution of a network, by mode."""
+    name, members = max(
+        ((key, _with(found, "features_late")) for key, found in panels.items()),
+        key=lambda item: len(item[1]),
+        default=("", []),
+    )
+    if not members:
+        return None
+    figure, axes = drawing.panels(len(members) * 2, columns=2, height=1.15, share_y=False)
+    for row, inside in enumerate(members):
+        for column, place in enumerate(("early", "late")):
+            panel = axes[2 * row + column]
+            maps = inside.all(f"features_{place}")[0][0].astype(np.float32)
+            panel.imshow(_mosaic(maps), cmap="gray", interpolation="nearest", aspect="equal")
+            panel.set_axis_off()
+            panel.set_title(f"{mode(inside.group.spec)}, {place} convolution")
+    text = "Feature maps of one test image in the first and the last spatial convolution"
+    return Drawn(
+        "feature_maps", f"{text} ({name}, first seed); each scaled to full contrast.", figure
+    )
+
+
+def _mosaic(maps: NDArray[Any], across: int = 8) -> NDArray[Any]:
+    """[channels, h, w] side by side in rows of `across`, each scaled to 0..1, white between."""
+    low = maps.min((1, 2), keepdims=True)
+    span = maps.max((1, 2), keepdims=True) - low
+    scaled = (maps - low) / np.where(span > 0, span, 1)
+    edge = max(1, maps.shape[1] // 16)
+    tiles = np.pad(scaled, ((0, 0), (edge, edge), (edge, edge)), constant_values=1)
+    missing = -len(tiles) % across
+    tiles = np.concatenate([tiles, np.ones((missing, *tiles.shape[1:]))])
+    rows = [
+        np.concatenate(list(row), axis=1) for row in tiles.reshape(-1, across, *tiles.shape[1:])
+    ]
+    return np.concatenate(rows)

@@ -1,0 +1,82 @@
+"""Accuracy over training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from orchestrator.reporting.figures import drawing
+from orchestrator.reporting.figures.panels import MOST_SLICES, Drawn, slices
+from orchestrator.reporting.replicates import ACCURACY, Replicates, mode
+from orchestrator.reporting.statistics import Estimate, estimate
+
+
+def over_training(groups: Sequence[Replicates]) -> Drawn | None:
+    """Test accuracy after each epoch: mean over seeds, band of the 95 % interval."""
+    found = dict(list(slices(groups).items())[:MOST_SLICES])
+    found = {key: members for key, members in found.items() if members[0].spec.epochs > 0}
+    if not found:
+        return None
+    figure, axes = drawing.panels(len(found))
+    for panel, (name, members) in zip(axes, found.items(), strict=True):
+        for label in drawing.modes(members):
+            for member in members:
+                if mode(member.spec) == label:
+                    _curve(panel, label, member)
+        for milestone in members[0].spec.milestones:
+            panel.axvline(milestone, color="0.6", linewidth=0.8, linestyle=(0, (1, 2)))
+        drawing.title(panel, name, members)
+        panel.set_xlabel("epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    drawing.percent(axes)
+    drawing.legend(figure, axes)
+    text = (
+        "Test accuracy over training: means over seeds, with bands of the 95 % t interval "
+        "(of one or two seeds: a thin line for each). Dotted: the learning rate falls."
+    )
+    return Drawn("training_curves", text, figure)
+
+
+def _curve(panel: Axes, label: str, member: Replicates) -> None:
+    style = drawing.look(label)
+    curve = curve_of(member)
+    epochs = [epoch for epoch, _ in curve]
+    panel.plot(
+        epochs,
+        [found.mean for _, found in curve],
+        color=style.colour,
+        linestyle=style.line,
+        marker=style.marker,
+        markevery=max(1, len(epochs) // 6),
+        label=label,
+    )
+    if len(member.results) < drawing.FEWEST_FOR_INTERVAL:
+        _each_seed(panel, member)
+        return
+    panel.fill_between(
+        epochs,
+        [found.low for _, found in curve],
+        [found.high for _, found in curve],
+        color=style.colour,
+        alpha=0.15,
+        linewidth=0,
+    )
+
+
+def _each_seed(panel: Axes, member: Replicates) -> None:
+    for result in member.results:
+        points = [(r.epoch, r.metrics[ACCURACY]) for r in result.history if ACCURACY in r.metrics]
+        colour = drawing.look(mode(member.spec)).colour
+        panel.plot(*zip(*points, strict=True), color=colour, linewidth=0.6, alpha=0.6)
+
+
+def curve_of(group: Replicates, metric: str = ACCURACY) -> list[tuple[int, Estimate]]:
+    """(epoch, estimate) at each epoch that a replicate has."""
+    values: dict[int, list[float]] = {}
+    for result in group.results:
+        for record in result.history:
+            if metric in record.metrics:
+                values.setdefault(record.epoch, []).append(record.metrics[metric])
+    return [(epoch, found) for epoch in sorted(values) if (found := estimate(values[epoch]))]

@@ -1,0 +1,63 @@
+"""A report in the tracker: its table above the experiment's runs, its files with one of them.
+
+MLflow keeps no files for an experiment, and a run here is a trial and nothing else: so the page
+and the figures lie with the run of the first finished trial, and the text says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.errors import UserError
+from orchestrator.reporting.sweep_results import Material, collect
+from orchestrator.reporting.tables import Table, accuracy_table
+from orchestrator.store.store import Store
+from orchestrator.tracking.tracker import TAG_CHARACTERS, Run, Tracker
+
+FOLDER = "report"
+CHECK_S = 5.0
+
+
+def publish(store: Store, sweep: str, report: Path, tracker: Tracker) -> str:
+    """Send the report in the folder `report`; returns the name of the run that has its files.
+
+    Raises UnreachableError where the tracker is not reached, and UserError where it has none of
+    the sweep's finished trials yet.
+    """
+    tracker.check(CHECK_S)
+    experiment = tracker.open(sweep)
+    material = collect(store, sweep)
+    run = _home(material, list(tracker.runs(experiment, store.identity)))
+    if run is None:
+        raise UserError(
+            f"sweep {sweep}: the tracker has no finished trial of it yet; see: bnsweep sync {sweep}"
+        )
+    for path in sorted(report.iterdir()):
+        if path.suffix in (".html", ".png", ".csv"):
+            tracker.upload(run.run_id, path, FOLDER)
+    tracker.describe(experiment, text_of(material, run.name))
+    return run.name
+
+
+def _home(material: Material, runs: list[Run]) -> Run | None:
+    """The run of the first finished trial that the tracker has."""
+    by_trial = {run.trial_id: run for run in reversed(runs)}  # the oldest of several, as in audit
+    found = (by_trial.get(result.trial_id) for result in material.results)
+    return next((run for run in found if run is not None), None)
+
+
+def text_of(material: Material, run_name: str) -> str:
+    """Markdown within MLflow's limit: rows that do not fit are left to the page."""
+    table = accuracy_table(material.specs, material.results, material.statuses)
+    end = f"\n\nThe whole report: `{FOLDER}/index.html` among the artifacts of the run {run_name}."
+    lines = [material.launch.description, "", table.title, "", *_markdown(table)]
+    if material.unfinished:
+        lines.insert(1, f"Not complete: {len(material.unfinished)} trials have no result.")
+    while len("\n".join(lines)) + len(end) > TAG_CHARACTERS:
+        lines.pop()
+    return "\n".join(lines).strip() + end
+
+
+def _markdown(table: Table) -> list[str]:
+    rows = [table.columns, ["---"] * len(table.columns), *table.rows]
+    return [f"| {' | '.join(row)} |" for row in rows]

@@ -1,0 +1,342 @@
+"""The store: one folder with all sweeps and trials, laid out here and in `store_folder` alone.
+
+    sweeps/<name>/launches/<n>.json    each launch: the YAML as given and the resolved trials
+                  stop.json            a request to stop, for a launch and those before it
+                  forward/             how far the tracker has what the journals have
+    trials/<trial_id>/spec.json
+                      attempts/<n>/    one execution; see trainer/results.py and claims.py
+                      result.json      exists = finished
+    discarded/<trial_id>-<n>/          results set aside
+    weights/<sha256>.pt                files of pretrained weights that launches named
+    initial/<sha256>.pt                initial weights, linked from the attempts that begin so
+
+The state of a trial is derived from its folder at every look; nothing else remembers it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from orchestrator.errors import UnreachableError, UserError
+from orchestrator.store import liveness
+from orchestrator.store.folder import NAME, StoreFolder
+from orchestrator.store.records import Launch as Launch
+from orchestrator.store.records import State as State
+from orchestrator.store.records import Stop as Stop
+from orchestrator.store.records import TrialStatus as TrialStatus
+from trainer import journal, results
+from trainer.journal import Record
+from trainer.results import Failure, Result
+from trainer.spec import TrialSpec
+
+_SUMMARY_BYTES = 8_192
+"""Of a result's file: so much holds all that a status needs."""
+
+
+class Store(StoreFolder):
+    """What lies in a store: sweeps with their launches, and trials with their attempts."""
+
+    # -- sweeps and launches --------------------------------------------------------------------
+
+    def sweeps(self) -> list[str]:
+        """Names of the sweeps that were launched, sorted."""
+        if not self.sweeps_folder.is_dir():
+            return []
+        found = (p.name for p in self.sweeps_folder.iterdir() if (p / "launches").is_dir())
+        return sorted(name for name in found if NAME.fullmatch(name))
+
+    def launch_numbers(self, name: str) -> list[int]:
+        """Numbers of a sweep's launches, oldest first."""
+        return _numbers(self.sweep_folder(name) / "launches", ".json")
+
+    def newest_launch(self, name: str) -> Launch | None:
+        """The sweep's newest readable launch; None where there is none."""
+        launches = (self.launch(name, n) for n in reversed(self.launch_numbers(name)))
+        return next((launch for launch in launches if launch is not None), None)
+
+    def launch(self, name: str, number: int) -> Launch | None:
+        """One launch of a sweep; None where its file is missing or damaged."""
+        path = self.sweep_folder(name) / "launches" / f"{number}.json"
+        try:
+            return Launch.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def launched(self, name: str) -> list[TrialSpec]:
+        """All trials that a launch of the sweep named, each once."""
+        launches = [self.launch(name, number) for number in self.launch_numbers(name)]
+        named = [spec for launch in launches if launch for spec in launch.specs]
+        return list({spec.trial_id: spec for spec in named}.values())
+
+    def unreadable_launches(self, name: str) -> list[str]:
+        """Launches of which nobody knows which trials they name: damaged files, in the store."""
+        numbers = (n for n in self.launch_numbers(name) if self.launch(name, n) is None)
+        return [f"sweeps/{name}/launches/{number}.json" for number in numbers]
+
+    def record_launch(self, launch: Launch) -> Launch:
+        """Store the launch under the next free number, and return it with that number."""
+        folder = self.sweep_folder(launch.sweep) / "launches"
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = self.launch_numbers(launch.sweep)
+        # Also of launches whose files somebody removed: the new one shall not obey for them.
+        taken += [stop.launch for stop in self.stops_for(launch.sweep, 0)]
+        number = max(taken, default=0) + 1
+        while True:
+            numbered = launch.model_copy(update={"number": number})
+            if results.write_once(folder / f"{number}.json", results.as_json(numbered)):
+                return numbered
+            number += 1
+
+    def request_stop(self, name: str, stop: Stop) -> None:
+        """Write the sweep's stop.json. Requests add up: none lifts another one."""
+        earlier = tuple(other for other in self.stops_for(name, 0) if not stop.covers(other))
+        added = stop.model_copy(update={"earlier": earlier})
+        results.write_json(self.sweep_folder(name) / "stop.json", added)
+
+    def stops_for(self, name: str, launch: int) -> list[Stop]:
+        """All requests that the launch must obey."""
+        try:
+            stop = Stop.model_validate_json((self.sweep_folder(name) / "stop.json").read_bytes())
+        except (OSError, ValidationError):
+            return []
+        return [found for found in (stop, *stop.earlier) if found.launch >= launch]
+
+    def stop_for(self, name: str, launch: int, trial_id: str = "") -> Stop | None:
+        """The strongest request that the launch must obey with the trial; without one, with all."""
+        found = [s for s in self.stops_for(name, launch) if not s.trials or trial_id in s.trials]
+        return max(found, key=lambda stop: stop.mode == "now", default=None)
+
+    def hold_back(self, name: str, launch: int, held: dict[str, str]) -> None:
+        """Tell the launch's workers which trials not to begin, and why."""
+        path = self.sweep_folder(name) / "launches" / f"{launch}.held"
+        results.write_json(path, dict(held))
+
+    def held_back(self, name: str, launch: int) -> dict[str, str]:
+        """Trials that the launch does not begin: id and reason."""
+        path = self.sweep_folder(name) / "launches" / f"{launch}.held"
+        try:
+            return {str(k): str(v) for k, v in json.loads(path.read_text()).items()}
+        except (OSError, ValueError, AttributeError):
+            return {}
+
+    # -- trials ------------------------------------------------------------------------------
+
+    def trial_ids(self) -> Iterator[str]:
+        """All trials with a folder, in no order."""
+        if self.trials_folder.is_dir():
+            with os.scandir(self.trials_folder) as entries:
+                yield from (e.name for e in entries if NAME.fullmatch(e.name))
+
+    def spec(self, trial_id: str) -> TrialSpec | None:
+        """The stored spec; None where it is missing or damaged."""
+        try:
+            path = self.trial_folder(trial_id) / results.SPEC
+            return TrialSpec.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def attempts(self, trial_id: str) -> list[int]:
+        """Numbers of the trial's attempts, oldest first."""
+        return _numbers(self.trial_folder(trial_id) / results.ATTEMPTS)
+
+    def take_attempt(self, trial_id: str, number: int, looked_at: os.stat_result) -> Path:
+        """Make the attempt's folder: that is the claim. Raises FileExistsError where another has
+        it, or where the trial's folder is not the one that was `looked_at`: discarded meanwhile,
+        and perhaps begun anew."""
+        attempt = self.attempt_folder(trial_id, number)
+        try:
+            attempt.parent.mkdir(exist_ok=True)
+            attempt.mkdir()
+            if self.trial_folder(trial_id).stat().st_ino == looked_at.st_ino:
+                return attempt
+            attempt.rmdir()
+        except FileNotFoundError:
+            pass
+        raise FileExistsError
+
+    def result(self, trial_id: str) -> Result | None:
+        """The whole result; None where the trial is not finished or the file is damaged."""
+        try:
+            return Result.model_validate_json(
+                (self.trial_folder(trial_id) / results.RESULT).read_bytes()
+            )
+        except (OSError, ValidationError):
+            return None
+
+    def failure(self, trial_id: str) -> Failure | None:
+        """Why the newest attempt ended without a result; None while it runs or where it has one."""
+        numbers = self.attempts(trial_id)
+        return self.failure_of(trial_id, numbers[-1]) if numbers else None
+
+    def failure_of(self, trial_id: str, number: int) -> Failure | None:
+        """How an attempt failed: its error.json, or `lost` where its process is gone."""
+        folder = self.attempt_folder(trial_id, number)
+        try:
+            return Failure.model_validate_json((folder / results.ERROR).read_bytes())
+        except FileNotFoundError:
+            pass
+        except (OSError, ValidationError):
+            return Failure(failure="code", cause="error.json is damaged", attempt=number)
+        has_result = (folder / results.RESULT).exists()
+        published = (self.trial_folder(trial_id) / results.RESULT).exists()
+        if (has_result and published) or not liveness.silent(folder, self.server_time()):
+            return None
+        start = liveness.read_start(folder)
+        records = journal.read(folder / results.JOURNAL)
+        host = start.owner if start else "an unknown host"
+        how = "before its result was published" if has_result else "without a word"
+        return Failure(
+            failure="lost",
+            cause=f"the worker on {host} died {how}",
+            host=start.host if start else "",
+            attempt=number,
+            epoch=records[-1].epoch if records else None,
+        )
+
+    def journal(self, trial_id: str) -> list[Record]:
+        """The trial's records: the chain of its attempts, each cut where the next one resumed.
+
+        Of a finished trial the chain ends with the attempt that has the result: another may have
+        gone on beside it, where one that was taken for dead came back and finished first.
+        """
+        numbers = self.attempts(trial_id)
+        finished = _finished_status(trial_id, self.trial_folder(trial_id) / results.RESULT)
+        if finished is not None and finished.attempt in numbers:
+            numbers.append(finished.attempt)
+        for number in reversed(numbers):
+            if records := self._chain(trial_id, number):
+                return records
+        return []
+
+    def _chain(self, trial_id: str, number: int) -> list[Record]:
+        folder = self.attempt_folder(trial_id, number)
+        own = journal.read(folder / results.JOURNAL)
+        start = liveness.read_start(folder)
+        resumed = start.resumed_from if start else None
+        if not own or resumed is None or resumed.attempt >= number:
+            return own
+        inherited = {r.epoch: r for r in own if r.epoch <= resumed.epoch}
+        inherited.update(
+            {r.epoch: r for r in self._chain(trial_id, resumed.attempt) if r.epoch <= resumed.epoch}
+        )
+        return sorted(inherited.values(), key=lambda r: r.epoch) + [
+            r for r in own if r.epoch > resumed.epoch
+        ]
+
+    def state(self, trial: TrialSpec | str) -> TrialStatus:
+        """The trial's state now. A spec saves reading spec.json for the number of epochs."""
+        trial_id = trial if isinstance(trial, str) else trial.trial_id
+        folder = self.trial_folder(trial_id)
+        finished = _finished_status(trial_id, folder / results.RESULT)
+        if finished is not None:
+            return finished
+        spec = self.spec(trial_id) if isinstance(trial, str) else trial
+        epochs = spec.epochs if spec else 0
+        numbers = self.attempts(trial_id)
+        if not numbers:
+            return TrialStatus(trial_id, "pending", epochs=epochs)
+        return self._unfinished_status(trial_id, numbers[-1], epochs)
+
+    def _unfinished_status(self, trial_id: str, number: int, epochs: int) -> TrialStatus:
+        start = liveness.read_start(self.attempt_folder(trial_id, number))
+        failure = self.failure_of(trial_id, number)
+        records = self.journal(trial_id)
+        last = records[-1] if records else None
+        state: State = "running"
+        if failure is not None:
+            state = "stopped" if failure.failure in ("stopped", "lost") else "failed"
+        return TrialStatus(
+            trial_id,
+            state,
+            attempt=number,
+            epoch=last.epoch if last else None,
+            epochs=epochs,
+            test_accuracy=last.metrics.get("test/accuracy") if last else None,
+            cause=failure.cause if failure else "",
+            owner=start.owner if start else "",
+            gpu=start.gpu if start else "",
+            images_per_second=last.metrics.get("images_per_second") if last else None,
+            started_ms=start.time_ms if start else None,
+            updated_ms=last.time_ms if last else None,
+        )
+
+    # -- clearing up -------------------------------------------------------------------------
+
+    def discard(self, trial_id: str) -> Path:
+        """Set a trial's folder aside, so that it runs again; returns where it went."""
+        folder = self.trial_folder(trial_id)
+        try:
+            looked_at = folder.stat()
+        except FileNotFoundError:
+            raise UserError(f"trial {trial_id}: has no results in {self.root}") from None
+        number = max(self.attempts(trial_id), default=0) + 1
+        status = self.state(trial_id)
+        try:
+            if status.state == "running":
+                raise FileExistsError
+            # A claim like a worker's, so that none begins between the look and the move.
+            fence = self.take_attempt(trial_id, number, looked_at)
+        except FileExistsError:
+            raise UserError(
+                f"trial {trial_id}: is running ({status.owner or 'just begun'}); stop it first: "
+                f"bnsweep stop SWEEP --trial {trial_id}"
+            ) from None
+        aside = self.root / "discarded"
+        aside.mkdir(exist_ok=True)
+        number = 1
+        while (aside / f"{trial_id}-{number}").exists():
+            number += 1
+        target = aside / f"{trial_id}-{number}"
+        os.replace(folder, target)
+        (target / fence.relative_to(folder)).rmdir()
+        return target
+
+
+def _numbers(folder: Path, suffix: str = "") -> list[int]:
+    """The positive whole numbers that are names in `folder` (with `suffix`), sorted."""
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
+    return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
+
+
+def _finished_status(trial_id: str, path: Path) -> TrialStatus | None:
+    """The state of a trial that has a result, from the beginning of the file; else None."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_SUMMARY_BYTES)
+            file.seek(-min(2, len(head)), os.SEEK_END)
+            whole = file.read() == b"}\n"
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UnreachableError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        found: dict[str, Any] = from_json(head, allow_partial=True) if whole else {}
+        return TrialStatus(
+            trial_id,
+            "finished",
+            attempt=int(found["attempt"]),
+            epoch=int(found["epochs"]),
+            epochs=int(found["epochs"]),
+            test_accuracy=found["metrics"].get("test/accuracy"),
+            started_ms=int(found["started_ms"]),
+            updated_ms=int(found["finished_ms"]),
+            seconds=float(found["seconds"]),
+            packed=int(found.get("numerics", {}).get("packed", 1)),
+        )
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return TrialStatus(
+            trial_id,
+            "failed",
+            cause=f"{path} is damaged; resume sets it aside and trains the trial again",
+        )

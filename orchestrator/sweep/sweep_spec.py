@@ -1,0 +1,87 @@
+"""Sweep files: YAML text → a checked `SweepSpec` with its trials (DESIGN §3)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.errors import SweepError
+from orchestrator.sweep import overrides as command_line
+from orchestrator.sweep.expand import check_depths, expand
+from orchestrator.sweep.resources import Resources
+from orchestrator.sweep.sections import read_sections
+from orchestrator.sweep.yaml_text import Problems, compose
+from trainer.spec import TrialSpec
+
+__all__ = ["Resources", "SweepError", "SweepSpec", "load", "parse"]
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """A sweep: what its file says, and the trials that this means."""
+
+    name: str
+    description: str
+    trials: tuple[TrialSpec, ...]
+    """In a stable order: the axes as in the file, the last one fastest, then the seeds."""
+    axes: tuple[str, ...]
+    """The fields that vary, in the file's order."""
+    resources: Resources
+    retries: int
+    source: str
+    """The YAML text as given."""
+    overrides: tuple[str, ...] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """sha256 → absolute path of the files of pretrained weights."""
+
+
+def load(path: Path | str, overrides: Sequence[str] = ()) -> SweepSpec:
+    """The sweep in a file. Raises SweepError: a line for each problem, all at once."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SweepError(f"{path}: not text in UTF-8 (byte {error.start})") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SweepError(f"{path}: cannot be read: {reason}{_near(Path(path))}") from error
+    return parse(text, str(path), overrides, Path(path).parent)
+
+
+def _near(path: Path) -> str:
+    """The file that may be meant: one beside it, or among `sweeps/`, of a name much like it."""
+    folders = {path.parent, Path("sweeps")}
+    files = {f.stem: f for folder in folders for f in sorted(folder.glob("*.yaml"))}
+    close = difflib.get_close_matches(path.stem, files, n=1)
+    return f"; did you mean {files[close[0]]}?" if close else ""
+
+
+def parse(
+    text: str, filename: str, overrides: Sequence[str] = (), folder: Path = Path()
+) -> SweepSpec:
+    """The sweep in a text; `filename` stands in messages. Raises SweepError as `load`.
+
+    `folder`: what files named in the text are relative to.
+    """
+    problems = Problems()
+    root = command_line.apply(compose(text, filename, problems), overrides, problems)
+    draft = read_sections(root, folder, problems)
+    if problems.lines:
+        check_depths(draft, problems)
+    problems.raise_if_any()
+    trials = expand(draft, root.where, problems, overridden=bool(overrides))
+    problems.raise_if_any()
+    swept = [*draft.axes, *(name for group in draft.paired for name in group)]
+    swept += [name for point in draft.include for name in point]
+    return SweepSpec(
+        name=draft.name,
+        description=draft.description,
+        trials=trials,
+        axes=tuple(dict.fromkeys(name for name in swept if name != "seed")),
+        resources=draft.resources,
+        retries=draft.retries,
+        source=text,
+        overrides=tuple(overrides),
+        files=draft.files,
+    )

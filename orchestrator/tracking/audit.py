@@ -1,0 +1,217 @@
+"""Proves that nothing was lost and nothing doubled: trials, folders, journals, and MLflow.
+
+Every finding is a line with its remedy. Nothing is changed, except that a trial whose run has
+other content is marked, so that the next `sync` compares all of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import UserError
+from orchestrator.store import gc
+from orchestrator.store.records import STATES
+from orchestrator.store.store import Store
+from orchestrator.tracking import cursor
+from orchestrator.tracking.desired import Wanted, artifacts_of, differences, mark_of, wanted
+from orchestrator.tracking.tracker import Run, Tracker, points_of
+from trainer import results
+from trainer.journal import Record
+from trainer.spec import TrialSpec
+
+SHOWN = 20
+"""So many findings of a check are spelled out."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at: what was found, or how much was in order."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def audit(store: Store, sweep_name: str, tracker: Tracker | None) -> list[Check]:
+    """Look at everything. Without a tracker only at the store. Raises UserError for a sweep that
+    was never launched, UnreachableError where the tracker cannot be reached."""
+    launch = store.newest_launch(sweep_name)
+    if launch is None:
+        raise UserError(f"sweep {sweep_name}: was never launched in {store.root}")
+    checks = [
+        _trials(store, launch.specs),
+        _folders(store),
+        _journals(store, launch.specs),
+        _checkpoints(store),
+    ]
+    if tracker is not None:
+        checks += _Mirrored(store, sweep_name, tracker).checks()
+    return checks
+
+
+def _check(name: str, findings: Iterable[str], fine: str) -> Check:
+    found = list(findings)
+    if not found:
+        return Check(name, True, fine)
+    shown = found[:SHOWN]
+    if len(found) > SHOWN:
+        shown.append(f"and {len(found) - SHOWN} more")
+    return Check(name, False, "; ".join(shown))
+
+
+# -- the store -----------------------------------------------------------------------------------
+
+
+def _trials(store: Store, specs: Sequence[TrialSpec]) -> Check:
+    """Planned = finished + failed + stopped + pending + running, each trial planned once."""
+    states = Counter(store.state(spec).state for spec in specs)
+    findings = [
+        f"{trial_id}: is planned {count} times (mend the sweep file)"
+        for trial_id, count in Counter(spec.trial_id for spec in specs).items()
+        if count > 1
+    ]
+    findings += [f for spec in specs if (f := _result_problem(store, spec))]
+    sums = " + ".join(f"{states[state]} {state}" for state in STATES)
+    return _check("trials", findings, f"{len(specs)} planned = {sums}")
+
+
+def _result_problem(store: Store, spec: TrialSpec) -> str:
+    path = store.trial_folder(spec.trial_id) / results.RESULT
+    if not path.exists():
+        return ""
+    result = store.result(spec.trial_id)
+    if result is None:
+        return f"{spec.trial_id}: its {results.RESULT} is damaged (bnsweep resume)"
+    if result.trial_id != spec.trial_id or result.spec != spec:
+        return f"{spec.trial_id}: its result is another trial's (bnsweep discard)"
+    return ""
+
+
+def _folders(store: Store) -> Check:
+    """Every trial folder belongs to a spec that a launch names, and says so itself."""
+    trial_ids = sorted(store.trial_ids())  # before the launches, which name trials that begin
+    known = {spec.trial_id for name in store.sweeps() for spec in store.launched(name)}
+    damaged = [path for name in store.sweeps() for path in store.unreadable_launches(name)]
+    findings = [f"{path}: cannot be read; what it names is kept" for path in damaged]
+    for trial_id in trial_ids:
+        spec = store.spec(trial_id)
+        if trial_id not in known and not damaged:
+            findings.append(f"{trial_id}: no launch names this trial (bnsweep gc)")
+        elif spec is None:
+            findings.append(f"{trial_id}: its {results.SPEC} is damaged (bnsweep discard)")
+        elif spec.trial_id != trial_id:
+            findings.append(f"{trial_id}: its spec is {spec.trial_id}'s (bnsweep discard)")
+    return _check("folders", findings, f"{len(trial_ids)} trial folders, each of a known spec")
+
+
+def _journals(store: Store, specs: Sequence[TrialSpec]) -> Check:
+    """A journal has each epoch once, in order; a finished trial's is its result's history."""
+    findings = []
+    for spec in specs:
+        result = store.result(spec.trial_id)  # before the journal, which may still grow
+        records = store.journal(spec.trial_id)
+        if [record.epoch for record in records] != list(range(len(records))):
+            findings.append(f"{spec.trial_id}: its journal lacks epochs (bnsweep discard)")
+        if result is not None and _identities(result.history) != _identities(records):
+            findings.append(
+                f"{spec.trial_id}: its journal is not its result's history (bnsweep discard)"
+            )
+    return _check("journals", findings, "every epoch once, each result's history the journal's")
+
+
+def _identities(records: Sequence[Record]) -> list[tuple[str, int, int, float | str]]:
+    return sorted(point.identity for point in points_of(records))
+
+
+def _checkpoints(store: Store) -> Check:
+    """No checkpoint that nothing will continue from."""
+    findings = [
+        f"{item.path.relative_to(store.root)}: {item.reason} (bnsweep gc)"
+        for item in gc.find(store)
+        if item.path.name in (results.CHECKPOINT, results.CHECKPOINT_PREVIOUS)
+    ]
+    return _check("checkpoints", findings, "none that nothing continues from")
+
+
+# -- the tracker ---------------------------------------------------------------------------------
+
+
+class _Mirrored:
+    """Compares the tracker's runs of a sweep with the trials' folders."""
+
+    def __init__(self, store: Store, sweep: str, tracker: Tracker) -> None:
+        self._store, self._sweep, self._tracker = store, sweep, tracker
+        self._sync = f"bnsweep sync {sweep}"
+        self._found: dict[str, list[str]] = {name: [] for name in ("runs", "content", "metrics")}
+        self._found["artifacts"] = []
+        self._points = self._files = self._runs = 0
+
+    def checks(self) -> list[Check]:
+        """One check for the runs, and one for each thing that is in them."""
+        runs: dict[str, list[Run]] = {}
+        for run in self._tracker.runs(self._tracker.open(self._sweep), self._store.identity):
+            runs.setdefault(run.trial_id, []).append(run)
+        for spec in self._store.launched(self._sweep):
+            self._look_at(spec, runs.pop(spec.trial_id, []))
+        for trial_id in runs:
+            self._found["runs"].append(
+                f"{trial_id or 'a run without a trial'}: a run of no trial ({self._sync})"
+            )
+        return [
+            _check("runs", self._found["runs"], f"{self._runs} runs, one for each trial"),
+            _check("params, tags, status", self._found["content"], "all as the folders say"),
+            _check("metrics", self._found["metrics"], f"{self._points} points, each once"),
+            _check("artifacts", self._found["artifacts"], f"{self._files} files"),
+        ]
+
+    def _look_at(self, spec: TrialSpec, runs: list[Run]) -> None:
+        mark = mark_of(self._store, spec.trial_id)
+        trial = wanted(self._store, spec)
+        if len(runs) != 1:
+            if runs or not (trial.nothing or trial.status.state == "running"):
+                self._report("runs", spec, f"has {len(runs)} runs instead of one")
+            return
+        self._runs += 1
+        self._compare_points(trial, runs[0])
+        # a trial that goes on while we look may be ahead of its run: that is no finding
+        if trial.status.state == "running" or mark_of(self._store, spec.trial_id) != mark:
+            return
+        different = differences(runs[0], self._sweep, self._store.identity, trial)
+        different = [what for what in different if not what.startswith("metric ")]
+        if different:
+            self._report("content", spec, f"its run differs in {', '.join(different)}")
+        self._compare_files(trial, runs[0])
+
+    def _compare_points(self, trial: Wanted, run: Run) -> None:
+        stored = Counter(point.identity for point in self._tracker.points(run.run_id))
+        # read after the run: a trial that goes on has all of it by now
+        records = self._store.journal(trial.spec.trial_id)
+        told = Counter(point.identity for point in points_of(records))
+        self._points += stored.total()
+        if surplus := (stored - told).total():
+            self._report(
+                "metrics", trial.spec, f"its run has {surplus} points that the journal has not"
+            )
+        elif trial.status.state != "running" and (lacking := (told - stored).total()):
+            self._report("metrics", trial.spec, f"its run lacks {lacking} points")
+
+    def _compare_files(self, trial: Wanted, run: Run) -> None:
+        stored = set(self._tracker.artifacts(run.run_id))
+        told = {f"{folder}/{path.name}".lstrip("/") for path, folder in self._files_of(trial)}
+        self._files += len(stored)
+        if lacking := sorted(told - stored):
+            self._report("artifacts", trial.spec, f"its run lacks {', '.join(lacking)}")
+
+    def _files_of(self, trial: Wanted) -> Iterator[tuple[Path, str]]:
+        return artifacts_of(self._store, trial.status)
+
+    def _report(self, check: str, spec: TrialSpec, what: str) -> None:
+        self._found[check].append(f"{spec.trial_id}: {what} ({self._sync})")
+        with contextlib.suppress(OSError):  # a store that may only be read: sync compares less
+            path = cursor.recheck_path(self._store, self._sweep, spec.trial_id)
+            path.parent.mkdir(exist_ok=True)
+            path.touch()

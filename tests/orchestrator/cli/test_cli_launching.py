@@ -1,0 +1,164 @@
+"""launch, resume and stop from the command line, with real trials of the smallest network."""
+
+import json
+import os
+
+import pytest
+
+from orchestrator.store.store import Store
+
+
+@pytest.fixture
+def launch(bnsweep, tiny):
+    """Launches the tiny sweep in this process."""
+    return lambda *more: bnsweep("launch", tiny, "--inline", "--set", "epochs=1", *more)
+
+
+def test_a_launch_trains_and_ends_with_the_table_and_what_to_type_next(launch):
+    said = launch()
+    assert said.code == 0
+    lines = [line for line in said.out.splitlines() if line]
+    assert lines[0] == "Test accuracy in %, mean ± standard deviation over seeds (n)"
+    assert lines[1].split() == ["model", "all", "bn_only"]
+    assert lines[2].split()[0] == "cifar_resnet"
+    assert lines[-1] == "tiny: 2 finished"
+    assert "tiny: 2 of 2 trials to run" in said.err
+    assert "curves:         bnsweep ui tiny" in said.err
+
+
+def test_each_event_is_a_line_where_there_is_no_terminal(launch):
+    err = launch().err
+    for event in ("d8 all s0: begins", "d8 all s0: finished", "d8 bn_only s0: finished"):
+        assert sum(event in line for line in err.splitlines()) == 1
+    assert "\x1b" not in err
+
+
+def test_launching_again_trains_nothing_and_says_the_same_table(launch):
+    first, second = launch(), launch()
+    assert second.code == 0
+    assert second.out == first.out
+    assert "0 of 2 trials to run" in second.err
+    assert "begins" not in second.err
+
+
+def test_quiet_leaves_the_table_and_the_advice(launch):
+    said = launch("--quiet")
+    assert "begins" not in said.err
+    assert "2 finished" in said.out
+
+
+def test_events_as_json_are_lines_alone_on_standard_output(launch):
+    said = launch("--json")
+    events = [json.loads(line) for line in said.out.splitlines()]
+    kinds = [event["event"] for event in events]
+    assert said.err == ""
+    assert (kinds[0], kinds[-1]) == ("launched", "ended")
+    assert kinds.count("finished") == 2
+    assert events[-1]["counts"]["finished"] == 2
+    assert events[-1]["exit_code"] == 0
+
+
+def test_the_tracker_has_the_runs_after_a_launch(launch, bnsweep):
+    launch()
+    assert bnsweep("audit", "tiny").code == 0
+    assert bnsweep("sync", "tiny").out == "tiny: the tracker has everything\n"
+
+
+def test_a_dead_tracker_costs_nothing_but_a_line_and_sync_is_named(launch, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    said = launch()
+    assert said.code == 0
+    assert "MLflow lacks 2 trials" in said.err
+    assert "bnsweep sync tiny" in said.err
+
+
+def test_a_failed_trial_is_told_at_once_and_at_the_end_and_resume_can_name_it(launch, bnsweep):
+    said = launch("--set", "lr=1e30")
+    assert said.code == 1
+    assert "failed after epoch 0" in said.err
+    assert "failed: 2 trials: " in said.err or "failed: d8 all s0: " in said.err
+    assert "see: bnsweep logs " in said.err
+    assert "Traceback" not in said.err
+    again = bnsweep("resume", "tiny", "--inline", "--json")
+    assert "begun" not in [json.loads(line)["event"] for line in again.out.splitlines()]
+    (failed,) = {
+        trial["trial_id"]
+        for trial in json.loads(bnsweep("status", "tiny", "--json").out)["trials"]
+        if "-all-" in trial["trial_id"]
+    }
+    named = bnsweep("resume", "tiny", "--inline", "--json", "--trial", failed)
+    begun = [json.loads(line) for line in named.out.splitlines() if '"begun"' in line]
+    assert [event["trial_id"] for event in begun] == [failed]
+
+
+def test_resume_finishes_what_a_stop_left(launch, bnsweep, tmp_path):
+    launch("--json")
+    store = Store(tmp_path / "runs")
+    first = store.newest_launch("tiny").specs[0]
+    store.discard(first.trial_id)
+    said = bnsweep("stop", "tiny")
+    assert said.out.startswith("tiny: nothing new begins; 0 running trials")
+    assert store.stop_for("tiny", 1).mode == "graceful"
+    assert bnsweep("resume", "tiny", "--inline").code == 0
+    assert store.state(first).state == "finished"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["resume", "tiny.yaml"], "sweep tiny.yaml: not in "),
+        (["resume", "depth", "--trial", "nope"], "trial nope: not in "),
+        (["stop", "depht"], "sweep depht: not in "),
+    ],
+)
+def test_a_wrong_name_is_a_mistake_that_starts_nothing(bnsweep, launched, arguments, message):
+    said = bnsweep(*arguments)
+    assert said.code == 2
+    assert said.err.startswith(message)
+
+
+def test_a_plan_beyond_its_limit_is_not_launched(launch, tmp_path):
+    said = launch("--max-memory", "0.0001")
+    assert said.code == 2
+    assert "--max-memory" in said.err
+    assert not (tmp_path / "runs" / "sweeps").exists()
+
+
+def test_missing_data_is_one_line_before_anything_starts(bnsweep, tmp_path, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # as without a network
+    said = bnsweep("launch", "sweeps/cifar10-small.yaml", "--data", tmp_path / "data", "-q", "-y")
+    assert said.code == 2
+    (line,) = said.err.splitlines()
+    assert "unpack cifar-10-python.tar.gz" in line
+    assert str(tmp_path / "data") in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_detached_launch_outlives_its_caller_and_can_be_watched(tiny, bnsweep, tmp_path):
+    store = Store(tmp_path / "runs")
+    said = bnsweep("launch", tiny, "--inline", "--set", "epochs=1", "--detach", "--json")
+    begun = json.loads(said.out)
+    assert (said.code, begun["launch"]) == (0, 1)
+    assert os.getsid(begun["pid"]) == begun["pid"]
+    os.waitpid(begun["pid"], 0)
+    assert [store.state(spec).state for spec in store.newest_launch("tiny").specs] == [
+        "finished",
+        "finished",
+    ]
+    assert '"event": "ended"' in store.detached_log("tiny").read_text()
+
+
+def test_a_detached_launch_that_cannot_begin_says_why(tiny, bnsweep, tmp_path):
+    (tmp_path / "runs" / "sweeps").write_text("a file where a folder should be")
+    said = bnsweep("launch", tiny, "--inline", "--detach")
+    assert said.code == 3
+    assert "Traceback" not in said.err
+
+
+def test_the_end_of_a_launch_links_to_the_charts_on_the_configured_server(
+    launch, mlflow_server, monkeypatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.url)
+    said = launch()
+    (line,) = [line for line in said.err.splitlines() if line.startswith("curves:")]
+    assert line.split()[1].startswith(f"{mlflow_server.url}/#/experiments/")

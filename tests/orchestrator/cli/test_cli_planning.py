@@ -1,0 +1,128 @@
+"""plan: what it prints, for people and for programs."""
+
+import csv
+import json
+
+import pytest
+from made_store import FINISHED
+
+from orchestrator import settings
+from orchestrator.cli.commands import planning
+from orchestrator.planning.plan import Totals
+from orchestrator.sweep.resources import Resources
+from trainer.spec import TrialSpec
+
+QUICKSTART = "sweeps/quickstart.yaml"
+
+
+def test_the_table_has_a_line_for_each_configuration(bnsweep, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    said = bnsweep("plan", QUICKSTART)
+    assert said.code == 0
+    lines = said.out.splitlines()
+    assert lines[0].split()[:4] == ["depth", "trainable", "params", "trained"]
+    assert lines[1].split()[:4] == ["8", "all", "78,042", "78,042"]
+    assert lines[1].split()[-2:] == ["2", "pending"]
+    assert "quickstart: 12 of 12 trials to run" in lines
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_papers_counts_stand_in_the_table_of_its_main_figure(bnsweep, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line.split() for line in bnsweep("plan", "sweeps/depth.yaml").out.splitlines()]
+    assert ["866", "bn_only", "13,979,930", "64,736"] in [line[:4] for line in lines]
+
+
+def test_each_trial_has_its_line_on_request(bnsweep):
+    lines = bnsweep("plan", QUICKSTART, "--each").out.splitlines()
+    assert sum("not trained yet" in line for line in lines) == 12
+
+
+def test_json_has_the_promised_keys_alone_on_standard_output(bnsweep):
+    said = bnsweep("plan", QUICKSTART, "--json")
+    plan = json.loads(said.out)
+    assert said.err == ""
+    assert plan["sweep"] == "quickstart"
+    promised = {"trial_id", "config_id", "state", "seconds", "checkpoint_bytes", "memory_bytes"}
+    promised |= {f"params_{what}" for what in ("total", "trainable", "bn", "output", "shortcut")}
+    for trial in plan["trials"]:
+        assert promised | {"flops_per_image"} | set(TrialSpec.model_fields) <= set(trial)
+    assert plan["totals"]["trials"] == 12
+
+
+def test_csv_has_a_line_for_each_trial(bnsweep):
+    rows = list(csv.DictReader(bnsweep("plan", QUICKSTART, "--csv").out.splitlines()))
+    assert len(rows) == 12
+    assert rows[0]["params_total"].isdigit()
+
+
+def test_overrides_change_the_plan(bnsweep):
+    said = bnsweep("plan", QUICKSTART, "--set", "depth=20", "--set", "seeds=1", "--json")
+    assert {trial["depth"] for trial in json.loads(said.out)["trials"]} == {20}
+
+
+def test_a_plan_beyond_its_limit_is_a_mistake_that_starts_nothing(bnsweep):
+    said = bnsweep("plan", QUICKSTART, "--max-memory", "0.001")
+    assert said.code == 2
+    assert "--max-memory" in said.err
+
+
+def test_the_plan_sees_what_the_store_has(bnsweep, launched, tmp_path):
+    sweep = tmp_path / "depth.yaml"
+    sweep.write_text(
+        "name: depth\nbase: {depth: 14, trainable: bn_only, epochs: 3}\naxes: {lr: [0.1]}\nseeds: 5"
+    )
+    trials = json.loads(bnsweep("plan", sweep, "--json").out)["trials"]
+    states = {trial["trial_id"]: trial["state"] for trial in trials}
+    assert states[FINISHED.trial_id] == "finished"
+    assert list(states.values()) == ["finished", "failed", "running", "pending", "pending"]
+
+
+def test_init_writes_a_sweep_that_can_be_planned(bnsweep, tmp_path):
+    said = bnsweep("init", tmp_path / "mine.yaml")
+    assert (said.code, said.err) == (0, f"next: bnsweep plan {tmp_path / 'mine.yaml'}\n")
+    assert json.loads(bnsweep("plan", tmp_path / "mine.yaml", "--json").out)["sweep"] == "mine"
+
+
+def test_init_never_overwrites(bnsweep, tmp_path):
+    (tmp_path / "mine.yaml").write_text("precious")
+    said = bnsweep("init", tmp_path / "mine.yaml")
+    assert said.code == 2
+    assert "is there already" in said.err
+    assert (tmp_path / "mine.yaml").read_text() == "precious"
+
+
+def test_init_says_what_a_name_may_be(bnsweep, tmp_path):
+    said = bnsweep("init", tmp_path / "My Sweep.yaml")
+    assert (said.code, list(tmp_path.iterdir())) == (2, [])
+    assert "a-z, 0-9" in said.err
+
+
+def test_the_schema_is_json_that_knows_the_keys(bnsweep):
+    schema = json.loads(bnsweep("schema").out)
+    assert {"name", "axes", "seeds", "resources"} <= set(schema["properties"])
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "to_run", "said"),
+    [
+        (1, 0, 6, "; here 4 at a time, so about 1 h 30 min"),
+        (2, 0, 6, "; here 2 at a time, so about 3 h 00 min"),
+        (1, 0, 2, "; here 2 at a time, so about 3 h 00 min"),
+        (4, 0, 6, ""),
+        (1, 0.5, 6, ""),
+    ],
+)
+def test_the_time_is_told_for_as_many_as_train_at_once_here(monkeypatch, cpus, gpus, to_run, said):
+    monkeypatch.setattr(settings, "cpu_count", lambda: 4)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    totals = Totals(6, to_run, {}, 6.0, 0.0, 6.0, 0, 0, 0)
+    at_once = planning.side_by_side(Resources(cpus=cpus, gpus=gpus))
+    assert planning.length(totals, at_once) == (
+        "6 h 00 min of training, from times seen in this store" + said
+    )
+
+
+def test_on_a_cluster_the_time_is_that_of_all_trials_together(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert planning.side_by_side(Resources()) == 1

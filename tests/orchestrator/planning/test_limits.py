@@ -1,0 +1,67 @@
+"""A plan beyond the limits is refused, and the message says what to drop."""
+
+import pytest
+from made_results import made
+
+from orchestrator.errors import UserError
+from orchestrator.planning import limits, plan
+from orchestrator.store import claims, liveness
+from orchestrator.store.store import Store
+from orchestrator.sweep import sweep_spec
+from trainer import results
+
+TEXT = """
+name: tiny
+recipe: digits
+base: {epochs: 4}
+axes:
+  depth: [8, 14]
+  trainable: [all, bn_only]
+seeds: 2
+"""
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "runs")
+    store.open_for_writing()
+    return store
+
+
+def planned(store):
+    return plan.make(sweep_spec.parse(TEXT, "tiny.yaml"), store)
+
+
+def finish(store, spec, seconds):
+    claim = claims.claim(store, spec, liveness.this_process("tiny", 1))
+    result = made(spec).model_copy(update={"seconds": seconds})
+    results.write_json(claim.folder / results.RESULT, result)
+    claims.publish(store, claim)
+
+
+def test_a_plan_within_its_limits_passes(store):
+    limits.check(planned(store), max_memory=10**12)
+
+
+def test_too_much_memory_names_the_configurations_and_how_to_drop_them(store):
+    made_plan = planned(store)
+    largest = made_plan.totals.memory_bytes
+    with pytest.raises(UserError) as caught:
+        limits.check(made_plan, max_memory=largest - 1)
+    (line,) = caught.value.lines
+    assert "exclude: [{depth: 14, trainable: all}]" in line
+
+
+def test_too_many_gpu_hours_name_the_longest_configurations_that_are_enough_to_drop(store):
+    for spec in sweep_spec.parse(TEXT, "tiny.yaml", ["seeds=[99]"]).trials:
+        finish(store, spec, seconds=36_000.0 if spec.depth == 14 else 3_600.0)
+    with pytest.raises(UserError) as caught:
+        limits.check(planned(store), max_gpu_hours=30)
+    assert "needs 44.0 GPU-hours" in caught.value.lines[0]
+    assert len(caught.value.lines) == 2
+    assert "20.0 GPU-hours (exclude: [{depth: 14" in caught.value.lines[1]
+
+
+def test_a_limit_on_hours_that_cannot_be_known_refuses(store):
+    with pytest.raises(UserError, match="8 trials are of unknown length"):
+        limits.check(planned(store), max_gpu_hours=1)

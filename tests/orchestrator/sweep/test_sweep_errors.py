@@ -1,0 +1,65 @@
+"""What is said of sweep files that mean nothing: where, what was found, what is allowed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import SweepError
+from orchestrator.sweep import sweep_spec
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "sweep_errors.json"
+
+
+def lines_of(text, *overrides):
+    with pytest.raises(SweepError) as caught:
+        sweep_spec.parse(text, "f.yaml", overrides)
+    return list(caught.value.lines)
+
+
+@pytest.mark.parametrize("entry", json.loads(GOLDEN.read_text()), ids=lambda entry: entry["what"])
+def test_each_mistake_has_its_message(entry):
+    assert lines_of(entry["text"], *entry.get("set", [])) == entry["lines"]
+
+
+def test_all_problems_of_a_file_come_at_once_with_their_lines():
+    text = "nam: x\nbase:\n  depht: 14\n  lr: '0.1'\naxes:\n  trainable: [bn_onyl]\n"
+    shown = lines_of(text)
+    assert [line.split(": ")[:2] for line in shown] == [
+        ["f.yaml:1", "nam"],
+        ["f.yaml:1", "name"],
+        ["f.yaml:3", "base.depht"],
+        ["f.yaml:4", "base.lr"],
+        ["f.yaml:6", "axes.trainable"],
+    ]
+
+
+def test_very_many_problems_are_cut_and_counted():
+    text = "name: a\nbase:\n" + "".join(f"  x{n}: 1\n" for n in range(100))
+    shown = lines_of(text)
+    assert len(shown) == 41
+    assert shown[-1] == "… and 60 more problems of these kinds"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "No such file"), (b"\xff\xfe\x00", "not text in UTF-8"), (b"", "found nothing")],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content, words):
+    path = tmp_path / "s.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SweepError, match=words) as caught:
+        sweep_spec.load(path)
+    assert caught.value.lines[0].startswith(str(path))
+
+
+def test_a_folder_is_no_sweep_file(tmp_path):
+    with pytest.raises(SweepError, match="cannot be read"):
+        sweep_spec.load(tmp_path)
+
+
+def test_an_alias_bomb_is_refused_at_once():
+    bomb = "name: a\nx0: &x0 [1, 1]\n"
+    bomb += "".join(f"x{n}: &x{n} [*x{n - 1}, *x{n - 1}]\n" for n in range(1, 40))
+    assert "x0: unknown key" in lines_of(bomb)[0]

@@ -1,0 +1,153 @@
+"""A trial's data: two splits that give batches on the device, and the digest of their content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from trainer.data import image_folder
+from trainer.data.augment import Normaliser, Resident
+from trainer.data.in_memory import Arrays, arrays
+from trainer.spec import TrialSpec
+
+FOLDERS = ("imagenet", "image_folder")
+EVALUATION_BATCH = 500
+"""Fixed, because the rounding of a sum depends on its grouping; the speed does not depend on it."""
+
+IMAGE_FIELDS = (
+    "dataset",
+    "data_id",
+    "classes",
+    "image_size",
+    "train_subset",
+    "crop_padding",
+    "normalisation",
+)
+"""What decides the images of a trial; their order and augmentation are decided in each batch."""
+
+Batch = tuple[Tensor, Tensor]
+"""Images [b, 3, side, side] fp32 (channels last in memory) and labels [b] int64, on the device."""
+
+
+class Training(Protocol):
+    """The training split."""
+
+    @property
+    def spec(self) -> TrialSpec:
+        """The trial whose order and augmentation the batches have."""
+
+    @property
+    def count(self) -> int:
+        """Number of images."""
+
+    def of(self, spec: TrialSpec) -> Training:
+        """The same images in the order and with the augmentation of another trial."""
+
+    def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """The batches of `epoch` (from 1) from `first_step` on; the last, short one is kept."""
+
+
+class Evaluation(Protocol):
+    """The test split."""
+
+    @property
+    def count(self) -> int:
+        """Number of images."""
+
+    def batches(self) -> Iterator[Batch]:
+        """All images once, in their own order, unaugmented."""
+
+
+@dataclass(frozen=True)
+class Data:
+    train: Training
+    test: Evaluation
+    digest: str
+
+    def of(self, spec: TrialSpec) -> Data | None:
+        """These images, held once, for another trial; None where it needs others."""
+        here = self.train.spec
+        if any(getattr(spec, name) != getattr(here, name) for name in IMAGE_FIELDS):
+            return None
+        return replace(self, train=self.train.of(spec))
+
+
+@dataclass(frozen=True)
+class ResidentTraining:
+    """Training batches out of images that lie on the device."""
+
+    images: Resident
+    spec: TrialSpec
+
+    @property
+    def count(self) -> int:
+        return self.images.count
+
+    def of(self, spec: TrialSpec) -> ResidentTraining:
+        return replace(self, spec=spec)
+
+    def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        size = self.spec.batch_size
+        plan = self.images.plan(self.spec, epoch)
+        for first in range(first_step * size, self.count, size):
+            yield self.images.training_batch(plan, first, min(first + size, self.count))
+
+
+@dataclass(frozen=True)
+class ResidentEvaluation:
+    """Test batches out of images that lie on the device."""
+
+    images: Resident
+
+    @property
+    def count(self) -> int:
+        return self.images.count
+
+    def batches(self) -> Iterator[Batch]:
+        for first in range(0, self.count, EVALUATION_BATCH):
+            yield self.images.plain_batch(first, min(first + EVALUATION_BATCH, self.count))
+
+
+def load(spec: TrialSpec, root: Path, device: torch.device | None = None, workers: int = 2) -> Data:
+    """The data of `spec` under the folder `root`, checked, on `device` (the CPU by default).
+
+    `workers` processes decode folders of images; data sets that fit in memory need none.
+
+    Raises DataError where data is missing, damaged or does not fit the spec.
+    """
+    place = device or torch.device("cpu")
+    if spec.dataset in FOLDERS:
+        return _folder_data(spec, root, place, workers)
+    prepared = arrays(spec, root)
+    train, test = prepared.train, prepared.test
+    if spec.train_subset:
+        train = Arrays(train.images[: spec.train_subset], train.labels[: spec.train_subset])
+    return Data(
+        ResidentTraining(_resident(train, spec, spec.crop_padding, place), spec),
+        ResidentEvaluation(_resident(test, spec, 0, place)),
+        prepared.digest,
+    )
+
+
+def _folder_data(spec: TrialSpec, root: Path, device: torch.device, workers: int) -> Data:
+    train, test = image_folder.scan(spec, root)
+    digest = image_folder.digest((train, test), root, workers)
+    normalise = Normaliser.of(spec.normalisation, device)
+    if spec.train_subset:
+        train = train.first(spec.train_subset)
+    return Data(
+        image_folder.FolderTraining(train, spec, normalise, device, workers),
+        image_folder.FolderEvaluation(test, spec, normalise, device, workers),
+        digest,
+    )
+
+
+def _resident(split: Arrays, spec: TrialSpec, padding: int, device: torch.device) -> Resident:
+    pixels, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
+    normalise = Normaliser.of(spec.normalisation, device)
+    return Resident(pixels.to(device), labels.to(device), padding, normalise)

@@ -1,0 +1,36 @@
+"""A trial's network with its initial weights: drawn from the seed, or pretrained from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from trainer.errors import DataError
+from trainer.networks.definitions import BUILDERS
+from trainer.networks.roles import roles_of
+from trainer.spec import TrialSpec
+from trainer.weights import pretrained, random_init
+
+
+def build(spec: TrialSpec, weights: Path | None = None) -> nn.Module:
+    """The spec's network: on the CPU, fp32, contiguous, initialised from the seed alone.
+
+    The freezing mode has no part in it: the modes of one seed begin with the same weights.
+    `weights`: the file that a spec with `weights: pretrained` names by its sha256; an output layer
+    for other classes keeps its initial values. Raises DataError where it is missing or misfits.
+    """
+    with torch.device("meta"):
+        model = BUILDERS[spec.model](spec)
+    model.to_empty(device="cpu")
+    random_init.initialise(model, spec)
+    if spec.weights == "pretrained":
+        if weights is None:
+            raise DataError(f"weights: no file given for sha256 {spec.weights_sha256[:12]}…")
+        pretrained.load(model, weights, spec.weights_sha256, _output(model))
+    return model
+
+
+def _output(model: nn.Module) -> frozenset[str]:
+    return frozenset(name for name, role in roles_of(model).items() if role.place == "output")
