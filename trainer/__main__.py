@@ -19,7 +19,8 @@ from pydantic import ValidationError
 
 from trainer import checkpoint, journal
 from trainer.errors import DataError, SpecError, Stopped, TrainerError
-from trainer.results import RESULT, SPEC, write_json
+from trainer.files import write_json
+from trainer.results import RESULT, SPEC
 from trainer.spec import TrialSpec
 from trainer.train import Options, train
 

@@ -21,8 +21,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from trainer.errors import PASSING
+from trainer.files import write_atomically
 from trainer.journal import Record
-from trainer.results import CHECKPOINT, CHECKPOINT_PREVIOUS, write_atomically
+from trainer.results import CHECKPOINT, CHECKPOINT_PREVIOUS
 from trainer.spec import TrialSpec
 from trainer.weights import initial_copy
 

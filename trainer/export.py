@@ -19,8 +19,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from trainer.errors import DataError, TrainerError
+from trainer.files import write_atomically
 from trainer.learner import Learner
-from trainer.results import ARTIFACTS, FINAL_TENSORS, RESULT, Result, write_atomically
+from trainer.results import ARTIFACTS, FINAL_TENSORS, RESULT, Result
 from trainer.weights import initial_copy
 
 MISTAKE = 2

@@ -1,15 +1,10 @@
-"""What a trial leaves behind: file names inside its folder and the records in them (DESIGN §5).
+"""What training leaves in a trial's folder: the names of its files, and the records in them.
 
-No torch here. Every file is written to a temporary name, fsynced and renamed, so that a reader
-sees the old content or the new, never half of it.
+No torch here. Files that the store adds of its own are named there.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,15 +13,10 @@ from trainer.journal import Record
 from trainer.spec import TrialSpec
 
 SPEC = "spec.json"
-ATTEMPTS = "attempts"
-START = "start.json"
-HEARTBEAT = "heartbeat"
 JOURNAL = "journal.jsonl"
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_PREVIOUS = "checkpoint.prev.pt"
 INITIAL = "initial.pt"
-LOG = "log.txt"
-ERROR = "error.json"
 ARTIFACTS = "artifacts"
 RESULT = "result.json"
 FREEZE_PROOF = "freeze_proof.json"
@@ -97,65 +87,3 @@ class Result(_Stored):
     """sha256 of: initial, final, data, code."""
     spec: TrialSpec
     history: list[Record]
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`: temporary name beside it, fsync, rename, fsync of the folder."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def write_once(path: Path, data: bytes) -> bool:
-    """Write `path` whole, unless it exists: False, also where another process is first."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        write_atomically(Path(temporary), data)
-        return link_once(Path(temporary), path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def link_once(source: Path, target: Path) -> bool:
-    """Give a file a second name; False where the name exists already."""
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        if not source.samefile(target):  # over NFS the answer to a link that was made can be lost
-            return False
-    sync_folder(target.parent)
-    return True
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_json(path: Path, content: BaseModel | dict[str, Any]) -> None:
-    """Write `content` as JSON, atomically."""
-    write_atomically(path, as_json(content))
-
-
-def as_json(content: BaseModel | dict[str, Any]) -> bytes:
-    """A JSON file's content; its last line ends, so that a file cut short shows."""
-    text = (
-        content.model_dump_json()
-        if isinstance(content, BaseModel)
-        else json.dumps(content, indent=1)
-    )
-    return text.encode() + b"\n"

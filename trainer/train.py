@@ -22,6 +22,7 @@ from trainer.data.splits import Data
 from trainer.epoch import Epoch
 from trainer.errors import DataError, FreezeViolation, Stopped
 from trainer.evaluate import evaluate
+from trainer.files import write_atomically, write_json
 from trainer.journal import Record
 from trainer.kernels import fused_norm
 from trainer.learner import Learner
@@ -29,17 +30,7 @@ from trainer.networks import definitions
 from trainer.options import DEFAULT
 from trainer.options import Options as Options
 from trainer.probes import probes
-from trainer.results import (
-    ARTIFACTS,
-    FINAL_TENSORS,
-    FREEZE_PROOF,
-    JOURNAL,
-    PROBES,
-    RESULT,
-    Result,
-    write_atomically,
-    write_json,
-)
+from trainer.results import ARTIFACTS, FINAL_TENSORS, FREEZE_PROOF, JOURNAL, PROBES, RESULT, Result
 from trainer.spec import TrialSpec, classes_of
 from trainer.weights import initial_copy
 

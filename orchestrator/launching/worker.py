@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.planning import costs
 from orchestrator.store import claims, failures, liveness
 from orchestrator.store.claims import Claim
+from orchestrator.store.folder import LOG
 from orchestrator.store.liveness import Heartbeat, ResumedFrom
 from orchestrator.store.store import Store
 from orchestrator.sweep.resources import Kernels
@@ -139,7 +140,7 @@ def run_claimed(store: Store, job: Job, claimed: list[tuple[TrialSpec, Claim]]) 
         try:
             for folder in folders:
                 stack.enter_context(Heartbeat(folder))
-            stack.enter_context(_log_to([folder / results.LOG for folder in folders]))
+            stack.enter_context(_log_to([folder / LOG for folder in folders]))
             _train(store, job, claimed)
         except Exception as error:  # whatever it is, it belongs to these trials alone
             for _, claim in claimed:
@@ -223,7 +224,7 @@ def _record(job: Job, claim: Claim, error: Exception) -> None:
 
 def _log(claim: Claim, text: str) -> None:
     """A line into the log of this trial alone, whoever else is in its pack."""
-    with contextlib.suppress(OSError), (claim.folder / results.LOG).open("a") as file:
+    with contextlib.suppress(OSError), (claim.folder / LOG).open("a") as file:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
 

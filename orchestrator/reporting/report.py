@@ -19,7 +19,8 @@ from orchestrator.reporting.sweep_results import Material, collect
 from orchestrator.reporting.tables import Table, show, with_interval
 from orchestrator.reporting.tables import accuracy_table as table
 from orchestrator.store.store import Store
-from trainer.results import Result, write_atomically
+from trainer.files import write_atomically
+from trainer.results import Result
 
 __all__ = ["Table", "build", "table"]
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from orchestrator.store import liveness
+from orchestrator.store.folder import ATTEMPTS, ERROR, START
 from orchestrator.store.liveness import ResumedFrom, Start
 from orchestrator.store.store import Store
-from trainer import results
+from trainer import files, results
 from trainer.results import Failure, Result
 from trainer.spec import TrialSpec
 
@@ -40,10 +41,10 @@ class Claim:
 def claim(store: Store, spec: TrialSpec, owner: Start) -> Claim | None:
     """Take the trial, or None where it is finished or another living attempt has it."""
     folder = store.trial_folder(spec.trial_id)
-    (folder / results.ATTEMPTS).mkdir(parents=True, exist_ok=True)
+    (folder / ATTEMPTS).mkdir(parents=True, exist_ok=True)
     looked_at = folder.stat()
     if not (folder / results.SPEC).exists():
-        results.write_json(folder / results.SPEC, spec)
+        files.write_json(folder / results.SPEC, spec)
     numbers = store.attempts(spec.trial_id)
     if _finished_or_published(store, spec.trial_id, numbers):
         return None
@@ -60,7 +61,7 @@ def claim(store: Store, spec: TrialSpec, owner: Start) -> Claim | None:
         if _finished_or_published(store, spec.trial_id, numbers):  # while we looked
             attempt.rmdir()
             return None
-        results.write_json(attempt / results.START, owner)
+        files.write_json(attempt / START, owner)
         (attempt / _ROOM).write_bytes(bytes(_ROOM_BYTES))
     except OSError:  # a claim that cannot say who made it would hold the trial until it is stale
         shutil.rmtree(attempt, ignore_errors=True)
@@ -81,7 +82,7 @@ def _finished_or_published(store: Store, trial_id: str, numbers: list[int]) -> b
     for number in reversed(numbers):
         attempt = store.attempt_folder(trial_id, number)
         if _readable_result(attempt / results.RESULT):
-            results.link_once(attempt / results.RESULT, target)
+            files.link_once(attempt / results.RESULT, target)
             return True
     return False
 
@@ -89,7 +90,7 @@ def _finished_or_published(store: Store, trial_id: str, numbers: list[int]) -> b
 def resumed(claim: Claim, resumed_from: ResumedFrom | None) -> None:
     """Record in start.json where the attempt goes on from, before its first journal line."""
     start = claim.start.model_copy(update={"resumed_from": resumed_from})
-    results.write_json(claim.folder / results.START, start)
+    files.write_json(claim.folder / START, start)
 
 
 def superseded(store: Store, claim: Claim) -> bool:
@@ -110,7 +111,7 @@ def publish(store: Store, claim: Claim) -> bool:
     Checkpoints go: nothing continues from them any more, and what trained is in the artifacts.
     """
     target = store.trial_folder(claim.trial_id) / results.RESULT
-    first = results.link_once(claim.folder / results.RESULT, target)
+    first = files.link_once(claim.folder / results.RESULT, target)
     (claim.folder / _ROOM).unlink(missing_ok=True)
     for number in store.attempts(claim.trial_id):
         for name in (results.CHECKPOINT, results.CHECKPOINT_PREVIOUS):
@@ -122,12 +123,12 @@ def publish(store: Store, claim: Claim) -> bool:
 def fail(claim: Claim, failure: Failure) -> None:
     """Record that the attempt ended without a result, on a full disk in the room kept for that."""
     (claim.folder / _ROOM).unlink(missing_ok=True)
-    results.write_json(claim.folder / results.ERROR, failure)
+    files.write_json(claim.folder / ERROR, failure)
 
 
 def give_up_lost(store: Store, trial_id: str, failure: Failure) -> None:
     """Record that a trial whose workers keep dying is not tried again (its owner is gone)."""
-    results.write_json(store.attempt_folder(trial_id, failure.attempt) / results.ERROR, failure)
+    files.write_json(store.attempt_folder(trial_id, failure.attempt) / ERROR, failure)
 
 
 def _readable_result(path: Path) -> bool:

@@ -13,7 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.errors import UnreachableError, UserError
-from trainer import results
+from trainer.files import as_json, write_atomically, write_once
+
+# In a trial's folder, beside what training itself writes there (trainer.results):
+ATTEMPTS = "attempts"
+START = "start.json"
+HEARTBEAT = "heartbeat"
+LOG = "log.txt"
+ERROR = "error.json"
 
 VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
@@ -54,7 +61,7 @@ class StoreFolder:
 
     def attempt_folder(self, trial_id: str, number: int) -> Path:
         """The folder of one attempt."""
-        return self.trial_folder(trial_id) / results.ATTEMPTS / str(number)
+        return self.trial_folder(trial_id) / ATTEMPTS / str(number)
 
     def forward_folder(self, name: str) -> Path:
         """Where the forwarder keeps its cursors and its lease."""
@@ -82,7 +89,7 @@ class StoreFolder:
             target = self.weights_file(sha256)
             if not target.exists():
                 target.parent.mkdir(exist_ok=True)
-                results.write_atomically(target, source.read_bytes())
+                write_atomically(target, source.read_bytes())
 
     def detached_log(self, name: str) -> Path:
         """What the newest launch in the background says."""
@@ -107,8 +114,8 @@ class StoreFolder:
 
     def _make_marker(self) -> None:
         """Write store.json once: two processes must agree on the store's identity."""
-        marker = results.as_json({"version": VERSION, "id": uuid.uuid4().hex})
-        results.write_once(self.root / "store.json", marker)
+        marker = as_json({"version": VERSION, "id": uuid.uuid4().hex})
+        write_once(self.root / "store.json", marker)
 
     @property
     def identity(self) -> str:

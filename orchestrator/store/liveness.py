@@ -17,6 +17,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from orchestrator.store.folder import ERROR, HEARTBEAT, START
 from trainer import results
 
 STALE_S = 150.0
@@ -75,7 +76,7 @@ def this_process(sweep: str = "", launch: int = 0) -> Start:
 def read_start(attempt: Path) -> Start | None:
     """The attempt's `start.json`; None where it is missing or damaged."""
     try:
-        return Start.model_validate_json((attempt / results.START).read_bytes())
+        return Start.model_validate_json((attempt / START).read_bytes())
     except (OSError, ValidationError):
         return None
 
@@ -91,7 +92,7 @@ def provably_gone(start: Start) -> bool:
 
 def ended(attempt: Path) -> bool:
     """Whether the attempt itself says that it is over."""
-    return (attempt / results.ERROR).exists() or (attempt / results.RESULT).exists()
+    return (attempt / ERROR).exists() or (attempt / results.RESULT).exists()
 
 
 def alive(attempt: Path, now: float) -> bool:
@@ -108,7 +109,7 @@ def silent(attempt: Path, now: float) -> bool:
 
 
 def _last_beat(attempt: Path) -> float:
-    for path in (attempt / results.HEARTBEAT, attempt):  # a claim is a sign of life too
+    for path in (attempt / HEARTBEAT, attempt):  # a claim is a sign of life too
         try:
             return path.stat().st_mtime
         except OSError:
@@ -120,7 +121,7 @@ class Heartbeat:
     """Touches an attempt's heartbeat file from a thread while the attempt runs."""
 
     def __init__(self, attempt: Path, interval_s: float = HEARTBEAT_S) -> None:
-        self._path = attempt / results.HEARTBEAT
+        self._path = attempt / HEARTBEAT
         self._interval_s = interval_s
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)

@@ -26,12 +26,12 @@ from pydantic_core import from_json
 
 from orchestrator.errors import UnreachableError, UserError
 from orchestrator.store import liveness
-from orchestrator.store.folder import NAME, StoreFolder
+from orchestrator.store.folder import ATTEMPTS, ERROR, NAME, StoreFolder
 from orchestrator.store.records import Launch as Launch
 from orchestrator.store.records import State as State
 from orchestrator.store.records import Stop as Stop
 from orchestrator.store.records import TrialStatus as TrialStatus
-from trainer import journal, results
+from trainer import files, journal, results
 from trainer.journal import Record
 from trainer.results import Failure, Result
 from trainer.spec import TrialSpec
@@ -90,7 +90,7 @@ class Store(StoreFolder):
         number = max(taken, default=0) + 1
         while True:
             numbered = launch.model_copy(update={"number": number})
-            if results.write_once(folder / f"{number}.json", results.as_json(numbered)):
+            if files.write_once(folder / f"{number}.json", files.as_json(numbered)):
                 return numbered
             number += 1
 
@@ -98,7 +98,7 @@ class Store(StoreFolder):
         """Write the sweep's stop.json. Requests add up: none lifts another one."""
         earlier = tuple(other for other in self.stops_for(name, 0) if not stop.covers(other))
         added = stop.model_copy(update={"earlier": earlier})
-        results.write_json(self.sweep_folder(name) / "stop.json", added)
+        files.write_json(self.sweep_folder(name) / "stop.json", added)
 
     def stops_for(self, name: str, launch: int) -> list[Stop]:
         """All requests that the launch must obey."""
@@ -116,7 +116,7 @@ class Store(StoreFolder):
     def hold_back(self, name: str, launch: int, held: dict[str, str]) -> None:
         """Tell the launch's workers which trials not to begin, and why."""
         path = self.sweep_folder(name) / "launches" / f"{launch}.held"
-        results.write_json(path, dict(held))
+        files.write_json(path, dict(held))
 
     def held_back(self, name: str, launch: int) -> dict[str, str]:
         """Trials that the launch does not begin: id and reason."""
@@ -144,7 +144,7 @@ class Store(StoreFolder):
 
     def attempts(self, trial_id: str) -> list[int]:
         """Numbers of the trial's attempts, oldest first."""
-        return _numbers(self.trial_folder(trial_id) / results.ATTEMPTS)
+        return _numbers(self.trial_folder(trial_id) / ATTEMPTS)
 
     def take_attempt(self, trial_id: str, number: int, looked_at: os.stat_result) -> Path:
         """Make the attempt's folder: that is the claim. Raises FileExistsError where another has
@@ -179,7 +179,7 @@ class Store(StoreFolder):
         """How an attempt failed: its error.json, or `lost` where its process is gone."""
         folder = self.attempt_folder(trial_id, number)
         try:
-            return Failure.model_validate_json((folder / results.ERROR).read_bytes())
+            return Failure.model_validate_json((folder / ERROR).read_bytes())
         except FileNotFoundError:
             pass
         except (OSError, ValidationError):

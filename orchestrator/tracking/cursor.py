@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field, ValidationError
 
 from orchestrator.store.store import Store
-from trainer import results
+from trainer import files
 from trainer.journal import Record
 
 
@@ -80,7 +80,7 @@ def save(store: Store, sweep: str, trial_id: str, cursor: Cursor, *, durable: bo
     arrived may be lost with the power: then it is sent again, and stored once."""
     path = path_of(store, sweep, trial_id)
     if durable:
-        results.write_json(path, cursor)
+        files.write_json(path, cursor)
         return
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(cursor.model_dump_json())

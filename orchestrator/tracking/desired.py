@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.store.folder import ATTEMPTS, ERROR, LOG
 from orchestrator.store.records import TrialStatus
 from orchestrator.store.store import Store
 from orchestrator.tracking.tracker import (
@@ -76,7 +77,7 @@ def mark_of(store: Store, trial_id: str) -> str:
         return ""
     attempt = store.attempt_folder(trial_id, numbers[-1])
     seen = [str(numbers[-1])]
-    for name in (results.JOURNAL, results.ERROR):
+    for name in (results.JOURNAL, ERROR):
         seen.append(stamp(attempt / name))
     if not seen[-1]:
         seen.append("lost" if store.failure(trial_id) else "alive")
@@ -128,7 +129,7 @@ def artifacts_of(store: Store, status: TrialStatus) -> Iterator[tuple[Path, str]
             for path in sorted(p for p in root.rglob("*") if p.is_file()):
                 folder = path.parent.relative_to(root).as_posix()
                 yield path, "" if folder == "." else folder
-        elif (attempt / results.ERROR).exists():
-            for name in (results.ERROR, results.LOG):
+        elif (attempt / ERROR).exists():
+            for name in (ERROR, LOG):
                 if (attempt / name).exists():
-                    yield attempt / name, f"{results.ATTEMPTS}/{number}"
+                    yield attempt / name, f"{ATTEMPTS}/{number}"

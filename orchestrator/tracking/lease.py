@@ -12,8 +12,9 @@ import shutil
 from pathlib import Path
 
 from orchestrator.store import liveness
+from orchestrator.store.folder import START
 from orchestrator.store.store import Store
-from trainer import results
+from trainer import files
 
 RELEASED = "released"
 
@@ -48,7 +49,7 @@ class Lease:
             return False
         heartbeat = liveness.Heartbeat(mine)
         try:
-            results.write_json(mine / results.START, liveness.this_process(self._sweep))
+            files.write_json(mine / START, liveness.this_process(self._sweep))
             heartbeat.__enter__()
         except OSError:  # a full disk: what nobody holds would keep others away until it is stale
             shutil.rmtree(mine, ignore_errors=True)

@@ -40,7 +40,7 @@ from orchestrator.tracking.tracker import (
     RunGone,
     Status,
 )
-from trainer import results
+from trainer import files
 
 PAGE = 1000
 READERS = 8
@@ -99,7 +99,7 @@ class MlflowTracker:
         with self._translated(), TemporaryDirectory(dir=path.parent, prefix=".mlflow.") as folder:
             made = Path(folder) / path.name
             MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments(max_results=1)
-            results.write_once(path, made.read_bytes())
+            files.write_once(path, made.read_bytes())
 
     def check(self, timeout_s: float) -> None:
         """See Tracker."""

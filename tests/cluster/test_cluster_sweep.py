@@ -18,8 +18,8 @@ import pytest
 from hosts import wait_until
 
 from orchestrator.store import liveness
+from orchestrator.store.folder import HEARTBEAT
 from orchestrator.store.store import Store
-from trainer import results
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -81,7 +81,7 @@ def story(cluster, tmp_path_factory) -> Story:
     cluster.workers["w1"].kill()
     cluster.workers["w2"].cut()
     killed_ms = time.time_ns() // 1_000_000
-    grow_old(store.attempt_folder(first["w1"], 1) / results.HEARTBEAT)
+    grow_old(store.attempt_folder(first["w1"], 1) / HEARTBEAT)
     dead_epoch = store.journal(first["w1"])[-1].epoch
     cluster.workers["w3"] = cluster.network.host("w3")
     cluster.workers["w3"].start_ray(cluster.head)
@@ -132,7 +132,7 @@ def test_a_host_that_is_cut_off_keeps_its_trial_as_long_as_it_lives(story):
     for trial_id in story.store.trial_ids():
         folders = attempts(story.store, trial_id)
         for earlier, later in pairwise(folders):
-            last_beat_ms = (earlier / results.HEARTBEAT).stat().st_mtime * 1000
+            last_beat_ms = (earlier / HEARTBEAT).stat().st_mtime * 1000
             assert last_beat_ms <= liveness.read_start(later).time_ms
 
 

@@ -13,6 +13,7 @@ from orchestrator import settings
 from orchestrator.errors import UnreachableError
 from orchestrator.launching import driver, rounds
 from orchestrator.launching.driver import InlineLauncher, new_launch
+from orchestrator.store.folder import START
 from orchestrator.store.store import Store
 from orchestrator.sweep import sweep_spec
 from trainer import results
@@ -75,7 +76,7 @@ def flip(path: Path) -> None:
         [results.CHECKPOINT],
         [results.CHECKPOINT, results.CHECKPOINT_PREVIOUS],
         [results.JOURNAL],
-        [results.START],
+        [START],
     ],
     ids=["newest checkpoint", "both checkpoints", "journal", "start"],
 )

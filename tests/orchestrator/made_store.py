@@ -5,9 +5,10 @@ from __future__ import annotations
 from made_results import made
 
 from orchestrator.store import claims, liveness
+from orchestrator.store.folder import LOG
 from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
-from trainer import journal, results
+from trainer import files, journal, results
 from trainer.results import Failure
 from trainer.spec import TrialSpec
 
@@ -20,10 +21,10 @@ def launch_depth(store: Store) -> Store:
     trials = tuple(spec.identity_fields() for spec in SPECS)
     store.record_launch(Launch(sweep="depth", number=0, time_ms=0, host="here", trials=trials))
     claim = begun(store, FINISHED)
-    results.write_json(claim.folder / results.RESULT, made(FINISHED, 71.25))
+    files.write_json(claim.folder / results.RESULT, made(FINISHED, 71.25))
     claims.publish(store, claim)
     claim = begun(store, FAILED)
-    (claim.folder / results.LOG).write_text("epoch 1 done\n")
+    (claim.folder / LOG).write_text("epoch 1 done\n")
     claims.fail(
         claim,
         Failure(

@@ -8,10 +8,11 @@ from made_results import made
 
 from orchestrator.store import claims, liveness
 from orchestrator.store.claims import Claim
+from orchestrator.store.folder import LOG
 from orchestrator.store.liveness import ResumedFrom
 from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
-from trainer import journal, results
+from trainer import files, journal, results
 from trainer.journal import Record
 from trainer.results import Failure
 from trainer.spec import TrialSpec
@@ -55,7 +56,7 @@ def write(claim: Claim, *records: Record) -> None:
 
 
 def failed(claim: Claim, kind: str = "code", cause: str = "the cause") -> None:
-    (claim.folder / results.LOG).write_text("a line of the log\n")
+    (claim.folder / LOG).write_text("a line of the log\n")
     failure = Failure(failure=kind, cause=cause, host="there", attempt=claim.number, time_ms=5)
     claims.fail(claim, failure)
 
@@ -68,7 +69,7 @@ def finished(store: Store, claim: Claim, spec: TrialSpec) -> None:
     result = made(spec).model_copy(
         update={"history": store.journal(spec.trial_id), "attempt": claim.number}
     )
-    results.write_json(claim.folder / results.RESULT, result)
+    files.write_json(claim.folder / results.RESULT, result)
     assert claims.publish(store, claim)
 
 

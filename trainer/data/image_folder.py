@@ -28,7 +28,7 @@ from trainer.data.augment import Normaliser
 from trainer.data.crops import centre_crop, random_resized_crop
 from trainer.data.in_memory import PREPARED
 from trainer.errors import DataError
-from trainer.results import write_json
+from trainer.files import write_json
 from trainer.spec import TrialSpec, classes_of, image_size_of
 
 TRAIN, VALIDATION = "train", "val"

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.errors import DataError
-from trainer.results import write_json
+from trainer.files import write_json
 from trainer.spec import TrialSpec, classes_of, image_size_of
 
 PREPARED = "prepared"

@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer.data.splits import Data
+from trainer.files import write_atomically
 from trainer.kernels.fused_norm import Norm
 from trainer.probes.images import ProbeImages
 from trainer.probes.pictures import picture
-from trainer.results import FEATURE_MAPS, PROBES, write_atomically
+from trainer.results import FEATURE_MAPS, PROBES
 from trainer.spec import TrialSpec, classes_of
 
 Probe = Literal["bn", "pruning", "relu", "features", "classes"]

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from trainer import freezing
+from trainer.files import write_atomically, write_once
 from trainer.freezing import Trained
-from trainer.results import INITIAL, write_atomically, write_once
+from trainer.results import INITIAL
 from trainer.spec import TrialSpec
 from trainer.weights import initial
 

@@ -17,9 +17,9 @@ from orchestrator.cli import lookup, options, screen, trial_details
 from orchestrator.cli.board import Board, clock, epochs_text, labels, place, seconds_left, when
 from orchestrator.cli.options import examples
 from orchestrator.errors import UserError
+from orchestrator.store.folder import LOG
 from orchestrator.store.records import STATES, Launch, TrialStatus
 from orchestrator.store.store import Store
-from trainer import results
 from trainer.spec import TrialSpec
 
 app = typer.Typer(rich_markup_mode=None)
@@ -216,7 +216,7 @@ def logs(
 def _print_log(store: Store, trial_id: str, number: int, position: int) -> int:
     """Print an attempt's log from a byte position on; returns where it ended."""
     try:
-        with (store.attempt_folder(trial_id, number) / results.LOG).open("rb") as file:
+        with (store.attempt_folder(trial_id, number) / LOG).open("rb") as file:
             file.seek(position)
             text = file.read().decode(errors="replace")
             position = file.tell()
@@ -230,7 +230,7 @@ def _print_log(store: Store, trial_id: str, number: int, position: int) -> int:
 def _follow(store: Store, trial_id: str) -> None:
     """Print what comes, attempt after attempt, until the trial is at rest."""
     number = max(store.attempts(trial_id), default=1)
-    path = store.attempt_folder(trial_id, number) / results.LOG
+    path = store.attempt_folder(trial_id, number) / LOG
     position = path.stat().st_size if path.exists() else 0
     while True:
         state = store.state(trial_id).state

@@ -7,8 +7,8 @@ import time
 import pytest
 from terminal import CTRL_C, Terminal
 
+from orchestrator.store.folder import LOG
 from orchestrator.store.store import Store
-from trainer import results
 
 LONG = ("--set", "epochs=2000")
 
@@ -73,7 +73,7 @@ def test_ctrl_c_while_watching_only_stops_looking(background):
 
 def test_ctrl_c_ends_the_following_of_a_log(background):
     first = background.newest_launch("tiny").specs[0].trial_id
-    log = background.attempt_folder(first, 1) / results.LOG
+    log = background.attempt_folder(first, 1) / LOG
     while not log.exists():
         time.sleep(0.1)
     log.write_text("what the trial says\n")

@@ -17,6 +17,7 @@ from orchestrator.launching import monitor, worker
 from orchestrator.launching.driver import InlineLauncher, launch, new_launch, request_stop
 from orchestrator.launching.rounds import Order
 from orchestrator.store import claims, liveness
+from orchestrator.store.folder import LOG
 from orchestrator.store.store import Store
 from orchestrator.sweep.resources import Resources
 from orchestrator.tracking.lease import Lease
@@ -114,7 +115,7 @@ def test_the_log_of_each_trial_has_a_line_for_each_of_its_epochs(here):
     assert run(here, pack).exit_code == 0
     store = Store(here.store)
     for spec in pack:
-        lines = (store.attempt_folder(spec.trial_id, 1) / results.LOG).read_text().splitlines()
+        lines = (store.attempt_folder(spec.trial_id, 1) / LOG).read_text().splitlines()
         assert [line.split()[2:4] for line in lines] == [["epoch", f"{n}/2"] for n in range(3)]
         accuracy = store.result(spec.trial_id).metrics["test/accuracy"]
         assert f"accuracy {accuracy:5.2f} % · " in lines[-1]
@@ -274,7 +275,7 @@ def test_an_interrupted_launch_resumes_from_the_checkpoint(here, monkeypatch):
     assert [(r.epoch, r.attempt) for r in store.journal(TINY.trial_id)] == [(0, 1), (1, 1), (2, 2)]
     start = liveness.read_start(store.attempt_folder(TINY.trial_id, 2))
     assert start.resumed_from == liveness.ResumedFrom(attempt=1, epoch=1)
-    log = (store.attempt_folder(TINY.trial_id, 2) / results.LOG).read_text()
+    log = (store.attempt_folder(TINY.trial_id, 2) / LOG).read_text()
     assert log.splitlines()[0].endswith("goes on after epoch 1, from attempt 1")
 
 

@@ -8,7 +8,7 @@ from orchestrator.planning import limits, plan
 from orchestrator.store import claims, liveness
 from orchestrator.store.store import Store
 from orchestrator.sweep import sweep_spec
-from trainer import results
+from trainer import files, results
 
 TEXT = """
 name: tiny
@@ -35,7 +35,7 @@ def planned(store):
 def finish(store, spec, seconds):
     claim = claims.claim(store, spec, liveness.this_process("tiny", 1))
     result = made(spec).model_copy(update={"seconds": seconds})
-    results.write_json(claim.folder / results.RESULT, result)
+    files.write_json(claim.folder / results.RESULT, result)
     claims.publish(store, claim)
 
 

@@ -16,7 +16,7 @@ from orchestrator.store import claims, liveness
 from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
 from orchestrator.sweep import sweep_spec
-from trainer import results
+from trainer import files, results
 from trainer.results import Failure
 from trainer.spec import TrialSpec
 
@@ -52,7 +52,7 @@ def finish(store, spec, seconds=1.0, packed=1):
     found = made(spec)
     numerics = {**found.numerics, "packed": packed}
     result = found.model_copy(update={"seconds": seconds, "numerics": numerics})
-    results.write_json(claim.folder / results.RESULT, result)
+    files.write_json(claim.folder / results.RESULT, result)
     claims.publish(store, claim)
 
 

@@ -9,7 +9,7 @@ from orchestrator.errors import UserError
 from orchestrator.reporting.compare import Side, compare, side_by_side
 from orchestrator.reporting.replicates import gather
 from orchestrator.store.store import Launch, Store
-from trainer import results
+from trainer import files, results
 from trainer.spec import TrialSpec
 
 BASE = TrialSpec(epochs=2)
@@ -113,8 +113,8 @@ def store(tmp_path):
     for number, spec in enumerate(specs):
         folder = store.trial_folder(spec.trial_id)
         folder.mkdir(parents=True)
-        results.write_json(folder / results.SPEC, spec)
-        results.write_json(folder / results.RESULT, made(spec, 50.0 + number))
+        files.write_json(folder / results.SPEC, spec)
+        files.write_json(folder / results.RESULT, made(spec, 50.0 + number))
     trials = tuple(spec.identity_fields() for spec in specs)
     store.record_launch(Launch(sweep="one", number=0, time_ms=0, host="here", trials=trials))
     store.record_launch(Launch(sweep="idle", number=0, time_ms=0, host="here"))

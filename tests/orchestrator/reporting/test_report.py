@@ -13,8 +13,9 @@ from orchestrator.reporting import report
 from orchestrator.reporting.figures import drawing
 from orchestrator.reporting.figures.training import over_training
 from orchestrator.reporting.replicates import gather
+from orchestrator.store.folder import ATTEMPTS, ERROR
 from orchestrator.store.store import Launch, Store
-from trainer import results
+from trainer import files, results
 from trainer.results import Failure
 from trainer.spec import TrialSpec
 
@@ -37,18 +38,18 @@ def finish(store, spec, accuracy, arrays=None, **options):
     folder = store.trial_folder(spec.trial_id)
     folder.mkdir(parents=True)
     result = made(spec, accuracy, **options).model_copy(update={"counts": costs.counts(spec)})
-    results.write_json(folder / results.SPEC, spec)
-    results.write_json(folder / results.RESULT, result)
+    files.write_json(folder / results.SPEC, spec)
+    files.write_json(folder / results.RESULT, result)
     if arrays:
-        artifacts = folder / results.ATTEMPTS / "1" / results.ARTIFACTS
+        artifacts = folder / ATTEMPTS / "1" / results.ARTIFACTS
         artifacts.mkdir(parents=True)
         np.savez_compressed(artifacts / results.PROBES, **arrays)
 
 
 def fail(store, spec, cause):
-    folder = store.trial_folder(spec.trial_id) / results.ATTEMPTS / "1"
+    folder = store.trial_folder(spec.trial_id) / ATTEMPTS / "1"
     folder.mkdir(parents=True)
-    results.write_json(folder / results.ERROR, Failure(failure="diverged", cause=cause))
+    files.write_json(folder / ERROR, Failure(failure="diverged", cause=cause))
 
 
 def grid(**fields):

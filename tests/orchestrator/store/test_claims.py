@@ -14,8 +14,9 @@ from made_results import made
 
 from orchestrator.errors import UserError
 from orchestrator.store import claims, liveness
+from orchestrator.store.folder import HEARTBEAT
 from orchestrator.store.store import Store
-from trainer import journal, results
+from trainer import files, journal, results
 from trainer.journal import Record
 from trainer.results import Failure
 from trainer.spec import TrialSpec
@@ -45,7 +46,7 @@ def dead_owner():
 
 def age(claim, seconds):
     """Make the attempt's heartbeat `seconds` old."""
-    beat = claim.folder / results.HEARTBEAT
+    beat = claim.folder / HEARTBEAT
     beat.touch()
     old = beat.stat().st_mtime - seconds
     os.utime(beat, (old, old))
@@ -63,7 +64,7 @@ def record(epoch, attempt, value=0.0):
 
 
 def finish(store, claim, accuracy=50.0):
-    results.write_json(claim.folder / results.RESULT, made(SPEC, accuracy))
+    files.write_json(claim.folder / results.RESULT, made(SPEC, accuracy))
     return claims.publish(store, claim)
 
 
@@ -138,7 +139,7 @@ def test_the_first_result_stands_and_a_zombies_is_not_read(store):
 
 def test_a_result_whose_attempt_died_before_linking_it_is_not_lost(store):
     first = claims.claim(store, SPEC, dead_owner())
-    results.write_json(first.folder / results.RESULT, made(SPEC, 70.0))
+    files.write_json(first.folder / results.RESULT, made(SPEC, 70.0))
     assert claims.claim(store, SPEC, owner()) is None
     assert store.result(SPEC.trial_id).metrics["test/accuracy"] == 70.0
 
@@ -197,7 +198,7 @@ def test_an_attempt_that_has_not_begun_leaves_the_journal_as_it_was(store):
 
 def test_a_heartbeat_beats_until_the_attempt_ends(store):
     claim = claims.claim(store, SPEC, owner(**OTHER_HOST))
-    beat = claim.folder / results.HEARTBEAT
+    beat = claim.folder / HEARTBEAT
     with liveness.Heartbeat(claim.folder, interval_s=0.02):
         age(claim, liveness.STALE_S + 10)
         for _ in range(500):
@@ -219,7 +220,7 @@ def test_a_result_that_appears_during_a_claim_is_published_and_not_trained_again
     looked = liveness.alive
 
     def finishes_now(attempt, now):
-        results.write_json(first.folder / results.RESULT, made(SPEC))
+        files.write_json(first.folder / results.RESULT, made(SPEC))
         return looked(attempt, now)
 
     monkeypatch.setattr(liveness, "alive", finishes_now)

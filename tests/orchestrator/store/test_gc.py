@@ -7,7 +7,7 @@ from made_results import made
 
 from orchestrator.store import claims, gc, liveness
 from orchestrator.store.store import Launch, Store
-from trainer import results
+from trainer import files, results
 from trainer.results import Failure
 from trainer.spec import TrialSpec
 
@@ -27,7 +27,7 @@ def attempt(store, spec=SPEC, *, ends="code"):
     claim = claims.claim(store, spec, liveness.this_process("depth", 1))
     (claim.folder / results.CHECKPOINT).write_bytes(b"x" * 100)
     if ends == "finished":
-        results.write_json(claim.folder / results.RESULT, made(spec))
+        files.write_json(claim.folder / results.RESULT, made(spec))
         claims.publish(store, claim)
     elif ends:
         claims.fail(claim, Failure(failure=ends, cause="why"))

@@ -13,9 +13,10 @@ from made_results import made
 
 from orchestrator.errors import UnreachableError, UserError
 from orchestrator.store import claims, liveness
+from orchestrator.store.folder import ERROR, HEARTBEAT, START
 from orchestrator.store.records import STATES, Stop
 from orchestrator.store.store import Launch, Store
-from trainer import journal, results
+from trainer import files, journal, results
 from trainer.journal import Record
 from trainer.results import Failure
 from trainer.spec import TrialSpec
@@ -94,7 +95,7 @@ def test_a_trial_whose_process_died_without_a_word_is_stopped_and_says_so(store)
 def test_a_finished_trial_is_read_from_the_head_of_its_result(store):
     claim = claimed(store)
     result = made(SPEC, 61.5)
-    results.write_json(claim.folder / results.RESULT, result)
+    files.write_json(claim.folder / results.RESULT, result)
     claims.publish(store, claim)
     status = store.state(SPEC)
     assert (status.state, status.test_accuracy, status.epoch) == ("finished", 61.5, 3)
@@ -104,7 +105,7 @@ def test_a_finished_trial_is_read_from_the_head_of_its_result(store):
 def test_the_head_of_a_result_with_a_long_history_is_enough(store):
     spec = TrialSpec(epochs=2000)
     claim = claimed(store, spec)
-    results.write_json(claim.folder / results.RESULT, made(spec, 77.0))
+    files.write_json(claim.folder / results.RESULT, made(spec, 77.0))
     assert (claim.folder / results.RESULT).stat().st_size > 10 * 16_384
     claims.publish(store, claim)
     assert store.state(spec).test_accuracy == 77.0
@@ -112,7 +113,7 @@ def test_the_head_of_a_result_with_a_long_history_is_enough(store):
 
 def test_a_truncated_result_is_not_a_finished_trial(store):
     claim = claimed(store)
-    results.write_json(claim.folder / results.RESULT, made(SPEC))
+    files.write_json(claim.folder / results.RESULT, made(SPEC))
     claims.publish(store, claim)
     path = store.trial_folder(SPEC.trial_id) / results.RESULT
     path.write_bytes(path.read_bytes()[:-100])
@@ -157,7 +158,7 @@ def test_no_name_leads_out_of_the_store(store, name):
 
 def test_a_discarded_trial_is_set_aside_and_pending_again(store):
     claim = claimed(store)
-    results.write_json(claim.folder / results.RESULT, made(SPEC))
+    files.write_json(claim.folder / results.RESULT, made(SPEC))
     claims.publish(store, claim)
     aside = store.discard(SPEC.trial_id)
     assert store.state(SPEC).state == "pending"
@@ -187,9 +188,7 @@ def test_removing_stays_inside_the_store(store, tmp_path):
         store.remove(tmp_path)
 
 
-FILES = st.sampled_from(
-    [results.START, results.JOURNAL, results.ERROR, results.RESULT, results.HEARTBEAT]
-)
+FILES = st.sampled_from([START, results.JOURNAL, ERROR, results.RESULT, HEARTBEAT])
 
 
 @settings(
@@ -200,7 +199,7 @@ def test_no_damage_to_a_trials_files_gives_a_traceback_or_a_wrong_finish(tmp_pat
     store = Store(tmp_path / "fuzz")
     folder = store.attempt_folder(SPEC.trial_id, 1)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (results.START, results.JOURNAL, results.ERROR, results.RESULT):
+    for name in (START, results.JOURNAL, ERROR, results.RESULT):
         (folder / name).unlink(missing_ok=True)
         if name in files:
             (folder / name).write_bytes(files[name])
@@ -248,7 +247,7 @@ def test_a_link_whose_answer_was_lost_counts_as_made(store, monkeypatch):
 
 def test_a_clock_of_this_host_that_is_set_kills_no_attempt(store, monkeypatch):
     claim = claims.claim(store, SPEC, liveness.this_process().model_copy(update={"boot_id": "x"}))
-    (claim.folder / results.HEARTBEAT).touch()
+    (claim.folder / HEARTBEAT).touch()
     assert store.state(SPEC).state == "running"
     set_back = time.time() + 3600
     monkeypatch.setattr(time, "time", lambda: set_back)

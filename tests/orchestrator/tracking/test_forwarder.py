@@ -13,13 +13,14 @@ import pytest
 from made_trials import a_store, claimed, failed, finished, launched, record, trained, write
 
 from orchestrator.errors import UnreachableError
+from orchestrator.store.folder import HEARTBEAT, LOG, START
 from orchestrator.store.liveness import ResumedFrom
 from orchestrator.tracking import cursor
 from orchestrator.tracking.forwarder import Forwarder, sync
 from orchestrator.tracking.lease import Lease
 from orchestrator.tracking.memory_tracker import MemoryTracker
 from orchestrator.tracking.tracker import POINTS_A_CALL, Refused, points_of
-from trainer import results
+from trainer import files
 from trainer.spec import TrialSpec
 
 SPECS = [TrialSpec(epochs=3, seed=seed) for seed in range(3)]
@@ -134,7 +135,7 @@ def test_new_runs_need_one_listing_and_no_lookups(store, tracker, forwarder):
 def test_after_a_forwarder_that_was_cut_off_each_new_run_is_looked_up(store, tracker):
     dead = Lease(store, "depth")
     dead.take()
-    start = dead._mine / results.START
+    start = dead._mine / START
     start.write_text(start.read_text().replace(f'"pid":{os.getpid()}', '"pid":999999999'))
     forwarder = Forwarder(store, "depth", SPECS, tracker)
     for spec in SPECS:
@@ -540,7 +541,7 @@ def test_draining_to_a_dead_tracker_returns_at_once_with_the_backlog(store, trac
 def test_a_missing_artifact_does_not_matter(store, tracker, forwarder):
     claim = claimed(store, SPEC)
     failed(claim)
-    (claim.folder / results.LOG).unlink()
+    (claim.folder / LOG).unlink()
     assert forwarder.pass_once().empty
 
 
@@ -601,14 +602,14 @@ def test_a_forwarder_that_was_closed_within_a_call_gives_the_lease_back_after_it
     assert Lease(store, "depth").take()
 
 
-@pytest.mark.parametrize("name", [results.START, results.HEARTBEAT])
+@pytest.mark.parametrize("name", [START, HEARTBEAT])
 def test_a_lease_that_cannot_be_written_is_held_by_nobody(store, monkeypatch, name):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        if name == results.START:
-            patched.setattr(results, "write_json", full)
+        if name == START:
+            patched.setattr(files, "write_json", full)
         else:
             patched.setattr(Path, "touch", full)
         with pytest.raises(OSError, match="No space"):

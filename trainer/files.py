@@ -1,0 +1,77 @@
+"""Files that are whole or absent, whatever dies while they are written. No torch here.
+
+Every file is written to a temporary name, fsynced and renamed, so that a reader sees the old
+content or the new, never half of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`: temporary name beside it, fsync, rename, fsync of the folder."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_once(path: Path, data: bytes) -> bool:
+    """Write `path` whole, unless it exists: False, also where another process is first."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        write_atomically(Path(temporary), data)
+        return link_once(Path(temporary), path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def link_once(source: Path, target: Path) -> bool:
+    """Give a file a second name; False where the name exists already."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        if not source.samefile(target):  # over NFS the answer to a link that was made can be lost
+            return False
+    sync_folder(target.parent)
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, content: BaseModel | dict[str, Any]) -> None:
+    """Write `content` as JSON, atomically."""
+    write_atomically(path, as_json(content))
+
+
+def as_json(content: BaseModel | dict[str, Any]) -> bytes:
+    """A JSON file's content; its last line ends, so that a file cut short shows."""
+    text = (
+        content.model_dump_json()
+        if isinstance(content, BaseModel)
+        else json.dumps(content, indent=1)
+    )
+    return text.encode() + b"\n"
