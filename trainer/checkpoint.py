@@ -25,7 +25,7 @@ from trainer.files import write_atomically
 from trainer.journal import Record
 from trainer.results import CHECKPOINT, CHECKPOINT_PREVIOUS
 from trainer.spec import TrialSpec
-from trainer.weights import initial_copy
+from trainer.weights.initial_copy import Rebuilt
 
 VERSION = 1
 _log = logging.getLogger(__name__)
@@ -67,8 +67,8 @@ class Resume(BaseModel):
     optimizer: list[Tensor]
     losses: Tensor
     hits: Tensor
-    initial: dict[str, Tensor] | None = None
-    """The initial weights where building them again from the seed would give others."""
+    initial: Rebuilt | None = None
+    """The network that the trial began with."""
 
     @property
     def epoch(self) -> int:
@@ -159,5 +159,5 @@ def load(path: Path, spec: TrialSpec, pretrained: Path | None = None) -> Resume:
         raise ValueError("not a checkpoint of this version") from error
     if header.trial_id != spec.trial_id:
         raise ValueError(f"it belongs to the trial {header.trial_id}, not {spec.trial_id}")
-    weights = initial_copy.source(spec, header.digests["initial"], path.parent, pretrained)
-    return resume.model_copy(update={"initial": weights})
+    network = Rebuilt(spec, header.digests["initial"], path.parent, pretrained)
+    return resume.model_copy(update={"initial": network})

@@ -23,6 +23,7 @@ from trainer.files import write_atomically
 from trainer.learner import Learner
 from trainer.results import ARTIFACTS, FINAL_TENSORS, RESULT, Result
 from trainer.weights import initial_copy
+from trainer.weights.initial import InitialNetwork
 
 MISTAKE = 2
 
@@ -35,8 +36,8 @@ def export(folder: Path, file: Path, pretrained: Path | None = None) -> dict[str
     """
     result = _result(folder)
     final = _load(folder / ARTIFACTS / FINAL_TENSORS)
-    weights = _initial(result, folder, pretrained)
-    learner = Learner(result.spec, torch.device("cpu"), "stock", weights, pretrained)
+    network = _initial(result, folder, pretrained)
+    learner = Learner(result.spec, torch.device("cpu"), network=network)
     targets = dict(learner.model.named_parameters()) | dict(learner.model.named_buffers())
     if unknown := sorted(final.keys() - targets.keys()):
         raise DataError(f"{folder}: {FINAL_TENSORS} has {unknown[0]}, which this network lacks")
@@ -55,9 +56,9 @@ def export(folder: Path, file: Path, pretrained: Path | None = None) -> dict[str
     return state
 
 
-def _initial(result: Result, folder: Path, pretrained: Path | None) -> initial_copy.Weights | None:
+def _initial(result: Result, folder: Path, pretrained: Path | None) -> InitialNetwork:
     try:
-        return initial_copy.source(result.spec, result.digests["initial"], folder, pretrained)
+        return initial_copy.rebuild(result.spec, result.digests["initial"], folder, pretrained)
     except ValueError as error:
         raise DataError(f"{folder}: {error}") from error
 

@@ -21,12 +21,12 @@ from trainer.kernels import cuda_graphs, fused_norm
 from trainer.networks import roles
 from trainer.numerics import autocast
 from trainer.spec import TrialSpec, classes_of, image_size_of
-from trainer.weights import initial, initial_copy
-from trainer.weights.initial_copy import Weights
+from trainer.weights import initial
+from trainer.weights.initial import InitialNetwork
 
 
 class Learner:
-    """Built on the CPU, from the spec's seed or the `weights` given, then moved to `device`.
+    """Takes over `network`, or builds it from the spec, and moves it from the CPU to `device`.
 
     `pretrained` is the file of a spec with `weights: pretrained`.
     """
@@ -36,15 +36,12 @@ class Learner:
         spec: TrialSpec,
         device: torch.device,
         kernels: fused_norm.Kernels = "stock",
-        weights: Weights | None = None,
         pretrained: Path | None = None,
+        network: InitialNetwork | None = None,
     ) -> None:
         self.spec, self.device = spec, device
-        model = initial.build(spec, pretrained)
-        if weights:
-            initial_copy.place(model, weights)
-        self.trained = freezing.freeze(model, spec)
-        self.initial = freezing.snapshot(model, self.trained)
+        network = network or initial.prepare(spec, pretrained)
+        model, self.trained, self.initial = network.model, network.trained, network.snapshot
         self.counts = roles.counts(model, self.trained.count(model))
         self.model: nn.Module = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if kernels == "fused":

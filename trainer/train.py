@@ -81,8 +81,8 @@ class Trial:
         self.data = shared or splits.load(spec, options.data, device, options.decoders)
         definitions.check_last_batch(spec, self.data.train.count)
         kernels = fused_norm.choose(options.kernels, device)
-        weights = resume.initial if resume else None
-        self.learner = Learner(spec, device, kernels, weights, options.pretrained)
+        network = resume.initial.take() if resume and resume.initial else None
+        self.learner = Learner(spec, device, kernels, options.pretrained, network)
         self._keep_initial_weights()
         self.epoch = Epoch(self.data.train.count, spec.batch_size, device)
         graph = options.graphs and device.type == "cuda" and self.learner.record_graph()

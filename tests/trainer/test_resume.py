@@ -8,11 +8,12 @@ from typing import get_args
 import pytest
 from small_trials import numbers, small
 
-from trainer import checkpoint, journal
+from trainer import checkpoint, freezing, journal
 from trainer.errors import DataError, Stopped
 from trainer.results import CHECKPOINT, JOURNAL, Result
 from trainer.spec import Trainable, TrialSpec
 from trainer.train import Options, train
+from trainer.weights import initial
 
 
 def stopping_at(options: Options, step: int) -> Options:
@@ -140,3 +141,24 @@ def test_a_resume_on_other_data_is_refused(tmp_path, options) -> None:
     )
     with pytest.raises(DataError, match="not what this trial began with"):
         train(spec, tmp_path / "2", attempt=2, resume=other, options=options)
+
+
+@pytest.mark.parametrize("trainable", ["all", "bn_only"])
+def test_a_resume_builds_and_hashes_its_network_once(
+    trainable, tmp_path, options, monkeypatch
+) -> None:
+    spec = small(trainable=trainable)
+    with pytest.raises(Stopped):
+        train(spec, tmp_path / "1", options=stopping_at(options, 4))
+    calls = []
+    for module, name in ((initial, "build"), (freezing, "freeze"), (freezing, "snapshot")):
+        original = getattr(module, name)
+        monkeypatch.setattr(
+            module,
+            name,
+            lambda *given, name=name, original=original: calls.append(name) or original(*given),
+        )
+    resume = checkpoint.find([tmp_path / "1"], spec)
+    with pytest.raises(Stopped):
+        train(spec, tmp_path / "2", attempt=2, resume=resume, options=stopping_at(options, 0))
+    assert calls == ["build", "freeze", "snapshot"]

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from trainer import freezing
 from trainer.errors import DataError
+from trainer.freezing import Snapshot, Trained
 from trainer.networks.definitions import BUILDERS
 from trainer.networks.roles import roles_of
 from trainer.spec import TrialSpec
 from trainer.weights import pretrained, random_init
+
+
+@dataclass(frozen=True)
+class InitialNetwork:
+    """A network before its first step."""
+
+    model: nn.Module
+    """On the CPU; `requires_grad` is set for the spec's mode."""
+    trained: Trained
+    snapshot: Snapshot
+    """Digests of the initial parameters."""
+
+
+def prepare(spec: TrialSpec, weights: Path | None = None) -> InitialNetwork:
+    """Build the spec's network, freeze what does not train, and take the digests; see `build`."""
+    model = build(spec, weights)
+    trained = freezing.freeze(model, spec)
+    return InitialNetwork(model, trained, freezing.snapshot(model, trained))
 
 
 def build(spec: TrialSpec, weights: Path | None = None) -> nn.Module:

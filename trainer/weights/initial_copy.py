@@ -8,9 +8,11 @@ serves that is written once for all trials that begin alike.
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,33 +24,55 @@ from trainer.freezing import Trained
 from trainer.results import INITIAL
 from trainer.spec import TrialSpec
 from trainer.weights import initial
+from trainer.weights.initial import InitialNetwork
 
 Weights = dict[str, Tensor]
 """Every parameter by name."""
 
 
-def source(
+def rebuild(
     spec: TrialSpec, digest: str, folder: Path, pretrained: Path | None = None
-) -> Weights | None:
-    """What a resume begins with. None: `models.build` gives it. Else the copy in `folder`.
+) -> InitialNetwork:
+    """The network that a trial began with: built from its seed, or with the copy in `folder`.
 
     `digest` is that of the trial's initial parameters. Raises ValueError where neither has it, and
-    DataError where the file of pretrained weights is missing or another one.
+    DataError where the file of pretrained weights is missing or another one. Where all of the
+    network trains, its checkpoints hold all of it, and nothing is compared.
     """
-    model = initial.build(spec, pretrained)
-    if _all_train(model, freezing.freeze(model, spec)) or freezing.snapshot(model).digest == digest:
-        return None
+    network = initial.prepare(spec, pretrained)
+    if _all_train(network.model, network.trained) or network.snapshot.digest == digest:
+        return network
     try:
         weights: Weights = torch.load(folder / INITIAL, map_location="cpu", weights_only=True)
-        place(model, weights)
+        place(network.model, weights)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise ValueError(
             "this machine does not give the trial's initial weights again, and there is "
             f"no readable copy of them in {INITIAL}"
         ) from error
-    if freezing.snapshot(model).digest != digest:
+    snapshot = freezing.snapshot(network.model, network.trained)
+    if snapshot.digest != digest:
         raise ValueError(f"{INITIAL} does not hold the weights that the trial began with")
-    return weights
+    return replace(network, snapshot=snapshot)
+
+
+class Rebuilt:
+    """The network that `rebuild` gives, built and verified at once, and handed out once.
+
+    Training changes the network that was taken; whoever takes again gets one that is built anew.
+    Raises what `rebuild` raises.
+    """
+
+    def __init__(
+        self, spec: TrialSpec, digest: str, folder: Path, pretrained: Path | None = None
+    ) -> None:
+        self._build = functools.partial(rebuild, spec, digest, folder, pretrained)
+        self._network: InitialNetwork | None = self._build()
+
+    def take(self) -> InitialNetwork:
+        """A network of the caller's own."""
+        network, self._network = self._network, None
+        return network or self._build()
 
 
 def place(model: nn.Module, weights: Weights) -> None:

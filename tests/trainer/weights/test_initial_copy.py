@@ -29,16 +29,15 @@ def keep(spec, folder, shared=None) -> None:
 
 def test_weights_that_come_out_of_the_seed_again_need_no_copy(tmp_path) -> None:
     spec = small(trainable="bn_only")
-    assert initial_copy.source(spec, digest(spec), tmp_path) is None
+    network = initial_copy.rebuild(spec, digest(spec), tmp_path)
+    assert network.snapshot.digest == freezing.snapshot(network.model).digest == digest(spec)
 
 
 def test_where_the_seed_gives_other_weights_the_copy_serves(tmp_path) -> None:
     spec = small(trainable="bn_only")
     keep(ELSEWHERE.changed(trainable="bn_only"), tmp_path)
-    weights = initial_copy.source(spec, digest(ELSEWHERE), tmp_path)
-    model = initial.build(spec)
-    initial_copy.place(model, weights)
-    assert freezing.snapshot(model).digest == digest(ELSEWHERE)
+    network = initial_copy.rebuild(spec, digest(ELSEWHERE), tmp_path)
+    assert network.snapshot.digest == freezing.snapshot(network.model).digest == digest(ELSEWHERE)
 
 
 @pytest.mark.parametrize("copy", [None, b"", b"damaged", "other"])
@@ -49,11 +48,12 @@ def test_without_a_right_copy_there_is_no_resume_rather_than_a_wrong_one(copy, t
     elif copy is not None:
         (tmp_path / INITIAL).write_bytes(copy)
     with pytest.raises(ValueError, match="initial"):
-        initial_copy.source(spec, digest(ELSEWHERE), tmp_path)
+        initial_copy.rebuild(spec, digest(ELSEWHERE), tmp_path)
 
 
 def test_where_everything_trains_the_checkpoint_holds_all_and_nothing_is_compared(tmp_path) -> None:
-    assert initial_copy.source(small(), digest(ELSEWHERE), tmp_path) is None
+    network = initial_copy.rebuild(small(), digest(ELSEWHERE), tmp_path)
+    assert network.snapshot.digest == digest(small())
 
 
 @pytest.mark.parametrize(
@@ -126,3 +126,13 @@ def test_where_the_shared_copy_cannot_be_linked_a_trial_has_its_own(
     model = initial.build(ELSEWHERE.changed(trainable="bn_only"))
     initial_copy.place(model, weights)
     assert freezing.snapshot(model).digest == digest(spec)
+
+
+def test_each_taker_of_a_rebuilt_network_has_one_of_its_own(tmp_path) -> None:
+    spec = small(trainable="bn_only")
+    rebuilt = initial_copy.Rebuilt(spec, digest(spec), tmp_path)
+    first = rebuilt.take()
+    with torch.no_grad():
+        next(first.model.parameters()).zero_()  # as training may
+    second = rebuilt.take()
+    assert freezing.snapshot(second.model).digest == digest(spec)
