@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 from orchestrator.errors import SweepError
 from orchestrator.sweep import overrides as command_line
@@ -18,23 +20,33 @@ from trainer.spec import TrialSpec
 __all__ = ["Resources", "SweepError", "SweepSpec", "load", "parse"]
 
 
-@dataclass(frozen=True)
-class SweepSpec:
-    """A sweep: what its file says, and the trials that this means."""
+class SweepSpec(BaseModel):
+    """A sweep: what its file says, and the trials that this means.
+
+    A launch is recorded with it, so its JSON is read again by later versions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: str
-    description: str
-    trials: tuple[TrialSpec, ...]
-    """In a stable order: the axes as in the file, the last one fastest, then the seeds."""
-    axes: tuple[str, ...]
-    """The fields that vary, in the file's order."""
-    resources: Resources
-    retries: int
-    source: str
+    description: str = ""
+    source: str = ""
     """The YAML text as given."""
+    filename: str = ""
     overrides: tuple[str, ...] = ()
-    files: Mapping[str, Path] = field(default_factory=dict)
-    """sha256 → absolute path of the files of pretrained weights."""
+    axes: tuple[str, ...] = ()
+    """The fields that vary, in the file's order."""
+    resources: Resources = Resources()
+    retries: int = 2
+    trials: tuple[TrialSpec, ...] = ()
+    """In a stable order: the axes as in the file, the last one fastest, then the seeds."""
+    files: dict[str, Path] = Field(default_factory=dict)
+    """sha256 → absolute path of the files of pretrained weights, to be copied into the store."""
+
+    @field_serializer("trials")
+    def _without_defaults(self, trials: tuple[TrialSpec, ...]) -> list[dict[str, Any]]:
+        """The fields of each trial that differ from the global defaults."""
+        return [trial.identity_fields() for trial in trials]
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> SweepSpec:
@@ -77,11 +89,12 @@ def parse(
     return SweepSpec(
         name=draft.name,
         description=draft.description,
-        trials=trials,
+        source=text,
+        filename=filename,
+        overrides=tuple(overrides),
         axes=tuple(dict.fromkeys(name for name in swept if name != "seed")),
         resources=draft.resources,
         retries=draft.retries,
-        source=text,
-        overrides=tuple(overrides),
+        trials=trials,
         files=draft.files,
     )

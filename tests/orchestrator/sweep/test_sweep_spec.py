@@ -8,6 +8,7 @@ import pytest
 from orchestrator.errors import SweepError
 from orchestrator.sweep import sweep_spec
 from orchestrator.sweep.resources import Resources
+from orchestrator.sweep.sweep_spec import SweepSpec
 from trainer.spec import TrialSpec
 
 SWEEPS = Path(__file__).parents[3] / "sweeps"
@@ -267,3 +268,19 @@ def test_a_depth_is_not_judged_by_a_model_that_is_itself_a_mistake():
     with pytest.raises(SweepError) as caught:
         sweep_spec.parse(text, "x.yaml")
     assert len(caught.value.lines) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "axes: {depth: [8, 14], lr: [1, 1e-3]}\npaired: [{trainable: [all, random_k], k: [0, 2]}]",
+        "description: two\nbase: {milestones: [], epochs: 3}\nseeds: [3, 1]\nretries: 0",
+        "base: {milestones: [1, 2], epochs: 4}\nresources: {gpus: 1/3, pack: 4, graphs: on}",
+        "recipe: imagenet\nresources: {cpus: 2, gpus: 1, pack: off, kernels: fused}",
+    ],
+)
+def test_a_sweep_comes_back_from_its_json_as_it_was(text, tmp_path):
+    spec = parse(text, "nesterov=on").model_copy(update={"files": {"0" * 64: tmp_path / "w.pt"}})
+    again = SweepSpec.model_validate_json(spec.model_dump_json())
+    assert again == spec
+    assert [trial.trial_id for trial in again.trials] == [trial.trial_id for trial in spec.trials]
