@@ -14,29 +14,9 @@ from torch.func import functional_call
 
 from trainer import seeding
 from trainer.errors import FreezeViolation
+from trainer.modes import MODES, RANDOM_K
 from trainer.networks import roles
-from trainer.networks.roles import Role
 from trainer.spec import TrialSpec
-
-_MODES: dict[str, Callable[[Role], bool]] = {
-    "all": lambda _: True,
-    "bn_only": lambda role: role.bn,
-    "output_only": lambda role: role.place == "output",
-    "bn_output": lambda role: role.bn or role.place == "output",
-    "shortcut_only": lambda role: _shortcut(role),
-    "shortcut_output": lambda role: _shortcut(role) or role.place == "output",
-    "bn_shortcut_output": lambda role: role.bn or _shortcut(role) or role.place == "output",
-    "all_but_bn": lambda role: not role.bn,
-    "random_k": lambda role: role.kind == "conv_weight",
-    "gamma_only": lambda role: role.kind == "gamma",
-    "beta_only": lambda role: role.kind == "beta",
-    "bias_only": lambda role: role.kind in ("bias", "beta"),
-    "nothing": lambda _: False,
-}
-
-
-def _shortcut(role: Role) -> bool:
-    return role.place == "shortcut" and not role.bn
 
 
 @dataclass(frozen=True)
@@ -71,14 +51,14 @@ class Snapshot:
 
 def freeze(model: nn.Module, spec: TrialSpec) -> Trained:
     """Set `requires_grad` for the spec's mode, and say what trains."""
-    chosen = _MODES[spec.trainable]
+    chosen = MODES[spec.trainable]
     names = []
     for name, role in roles.roles_of(model).items():
         parameter = model.get_parameter(name)
         parameter.requires_grad_(chosen(role))
         if chosen(role):
             names.append(name)
-    if spec.trainable != "random_k":
+    if spec.trainable != RANDOM_K:
         return Trained(tuple(names))
     draw = seeding.generator(spec.seed, "random_k")
     return Trained(

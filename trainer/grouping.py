@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
+from trainer.modes import trains_only_output
 from trainer.spec import TrialSpec
 
 HEAD_FIELDS = frozenset(
@@ -59,10 +60,11 @@ def groups(
     """Indices of `specs` in packs, each of trials that share a program; order is kept.
 
     `pack`: `off`, the most members of a pack, or `auto`, which takes packs where they were measured
-    to be faster. `output_only` trials with the same frozen network and the same batches share
-    their forward passes. With `streams` (each trial has a GPU), a number also packs the others,
-    those with steps of one length, each on a stream of its own: not measured yet, so `auto` does
-    not. On a CPU they stand alone: side by side they would only lose its cores.
+    to be faster. Trials of which only the output layer trains share their forward passes, where
+    they have the same frozen network and the same batches. With `streams` (each trial has a GPU),
+    a number also packs the others, those with steps of one length, each on a stream of its own:
+    not measured yet, so `auto` does not. On a CPU they stand alone: side by side they would only
+    lose its cores.
     """
     largest = {"auto": LARGEST, "off": 1}.get(str(pack)) or int(pack)
     bodies = [_body(spec) for spec in specs]
@@ -82,7 +84,7 @@ def share_a_forward(specs: Sequence[TrialSpec]) -> bool:
 
 def _body(spec: TrialSpec) -> str:
     """Equal for trials that may share a forward pass; empty for those that share nothing."""
-    if spec.trainable != "output_only":
+    if not trains_only_output(spec.trainable):
         return ""
     return spec.model_dump_json(exclude=set(HEAD_FIELDS))
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from trainer.journal import Record
+from trainer.modes import Counts
 from trainer.spec import TrialSpec
 
 SPEC = "spec.json"
@@ -47,16 +48,6 @@ class Failure(_Stored):
     """The last completed epoch."""
     time_ms: int = 0
     details: dict[str, Any] = Field(default_factory=dict)
-
-
-class Counts(_Stored):
-    """Parameter counts as in the paper's Table 1; `bn` includes the BatchNorm of shortcuts."""
-
-    total: int
-    trainable: int
-    bn: int
-    output: int
-    shortcut: int
 
 
 class Result(_Stored):

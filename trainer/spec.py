@@ -7,38 +7,60 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError, core_schema
+
+from trainer.modes import MODES, RANDOM_K, needs_shortcuts
 
 IDENTITY_VERSION = 1
 """Raised only when the same spec would train to other numbers."""
 
 Model = Literal["cifar_resnet", "cifar_vgg", "imagenet_resnet", "bottleneck_resnet"]
 Dataset = Literal["digits", "cifar10", "cifar100", "imagenet", "image_folder", "synthetic"]
-Trainable = Literal[
-    "all",
-    "bn_only",
-    "output_only",
-    "bn_output",
-    "shortcut_only",
-    "shortcut_output",
-    "bn_shortcut_output",
-    "all_but_bn",
-    "random_k",
-    "gamma_only",
-    "beta_only",
-    "bias_only",
-    "nothing",
-]
 Init = Literal["kaiming_normal", "kaiming_uniform", "binary", "orthogonal", "glorot_uniform"]
 BnInit = Literal["uniform", "fixed", "oneone", "positivenegative"]
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["step", "cosine", "cosine_restarts", "exponential", "constant"]
 Normalisation = Literal["imagenet", "none"]
 Precision = Literal["fp32", "bf16"]
+
+
+class NameIn:
+    """Annotates a field whose value names an entry of `table`, which may grow at run time."""
+
+    def __init__(self, table: Mapping[str, object]) -> None:
+        self.table = table
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self._known, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "enum": list(self.table)}
+
+    def _known(self, name: str) -> str:
+        if name not in self.table:
+            allowed = ", ".join(self.table)
+            raise PydanticCustomError("unknown_name", "allowed: {allowed}", {"allowed": allowed})
+        return name
+
+
+Trainable = Annotated[str, NameIn(MODES)]
 
 IMAGENET_DEPTHS = (18, 34, 50, 101, 152, 200)
 VGG_DEPTHS = (11, 13, 16, 19)
@@ -149,6 +171,11 @@ class TrialSpec(BaseModel):
         return fields
 
     @property
+    def mode(self) -> str:
+        """The freezing mode as shown: `random_k` with its k (`random_2`)."""
+        return f"random_{self.k}" if self.trainable == RANDOM_K else self.trainable
+
+    @property
     def config_id(self) -> str:
         """Readable slug and hash of the configuration: the trial without its seed."""
         return f"{self._slug()}-{self._hash(without_seed=True)}"
@@ -159,8 +186,7 @@ class TrialSpec(BaseModel):
         return f"{self._slug()}-s{self.seed}-{self._hash(without_seed=False)}"
 
     def _slug(self) -> str:
-        mode = f"random_{self.k}" if self.trainable == "random_k" else self.trainable
-        return f"{self.model}-d{self.depth}-w{self.width}-{mode}"
+        return f"{self.model}-d{self.depth}-w{self.width}-{self.mode}"
 
     def _hash(self, *, without_seed: bool) -> str:
         fields = self.identity_fields()
@@ -204,7 +230,7 @@ def cross_field_problems(spec: TrialSpec) -> list[str]:
 
 
 def _mode_problems(spec: TrialSpec) -> Iterator[str]:
-    if spec.trainable == "random_k":
+    if spec.trainable == RANDOM_K:
         limit = fewest_weights_of_a_channel(spec.model, spec.width)
         if not spec.k:
             yield "k: random_k needs k, the weights that train in each output channel (paper: 2)"
@@ -212,7 +238,7 @@ def _mode_problems(spec: TrialSpec) -> Iterator[str]:
             yield f"k: found {spec.k}; allowed: up to {limit}, all weights of the smallest channels"
     elif spec.k:
         yield f"k: only means something with trainable: random_k, not {spec.trainable}"
-    if spec.model == "cifar_vgg" and spec.trainable in ("shortcut_only", "shortcut_output"):
+    if spec.model == "cifar_vgg" and needs_shortcuts(spec.trainable):
         yield f"trainable: {spec.trainable} needs shortcuts, and cifar_vgg has none"
 
 

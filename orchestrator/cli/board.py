@@ -199,11 +199,10 @@ def labels(specs: Sequence[TrialSpec]) -> dict[str, str]:
 
 
 def _label(spec: TrialSpec, varied: Sequence[str]) -> str:
-    mode = f"random_{spec.k}" if spec.trainable == "random_k" else spec.trainable
     others = [
         f"w{spec.width}" if name == "width" else f"{name}={getattr(spec, name)}" for name in varied
     ]
-    return " ".join([f"d{spec.depth}", mode, *others, f"s{spec.seed}"])
+    return " ".join([f"d{spec.depth}", spec.mode, *others, f"s{spec.seed}"])
 
 
 def epochs_text(status: TrialStatus) -> str:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
+from trainer import modes as roles
+from trainer.modes import MODES, Place, Role
 from trainer.spec import TrialSpec, classes_of, image_size_of
 
 Kind = Literal["conv", "norm", "linear", "pool"]
@@ -18,6 +20,14 @@ _BASIC = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 _BOTTLENECK = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}
 _VGG_CONVS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 _EXPANSION = 4
+
+
+_KINDS: dict[Kind, tuple[roles.Kind, roles.Kind]] = {
+    "conv": ("conv_weight", "bias"),
+    "linear": ("linear_weight", "bias"),
+    "norm": ("gamma", "beta"),
+    "pool": ("conv_weight", "bias"),  # it has neither
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,7 @@ class Layer:
     size: int
     kernel: int = 1
     bias: bool = False
-    shortcut: bool = False
+    place: Place = "body"
     relu: bool = False
     """Whether a ReLU follows whose output the backward pass needs."""
     adds: bool = False
@@ -50,6 +60,18 @@ class Layer:
         """Number of biases (β of a BatchNorm)."""
         return self.outputs if self.bias or self.kind == "norm" else 0
 
+    @cached_property
+    def parameters(self) -> tuple[tuple[Role, int], ...]:
+        """The role of each parameter, and its number of elements."""
+        weight, bias = _KINDS[self.kind]
+        sizes = ((Role(weight, self.place), self.weights), (Role(bias, self.place), self.biases))
+        return tuple((role, size) for role, size in sizes if size)
+
+    @property
+    def shortcut(self) -> bool:
+        """Whether it lies in a shortcut."""
+        return self.place == "shortcut"
+
     @property
     def flops(self) -> int:
         """Forward operations for one image, a multiply-add as two; norms and pools have none."""
@@ -61,35 +83,18 @@ class Layer:
         return self.outputs * self.size**2
 
 
-_BN_TRAINS = ("all", "bn_only", "bn_output", "bn_shortcut_output")
-_OUTPUT_TRAINS = (
-    "all",
-    "all_but_bn",
-    "output_only",
-    "bn_output",
-    "shortcut_output",
-    "bn_shortcut_output",
-)
-_SHORTCUTS_TRAIN = ("shortcut_only", "shortcut_output", "bn_shortcut_output")
-
-
 def gradient_elements(layer: Layer, mode: str) -> int:
     """How many elements of the layer have a gradient in this freezing mode.
 
     Those are the ones that train, but for random_k: there whole weights have one.
     """
-    if mode == "bias_only":
-        return layer.biases
-    both = layer.weights + layer.biases
-    if layer.kind == "norm":
-        single = {"gamma_only": layer.weights, "beta_only": layer.biases}
-        return both if mode in _BN_TRAINS else single.get(mode, 0)
-    if layer.kind == "linear":
-        return both if mode in _OUTPUT_TRAINS else 0
-    if mode == "random_k":
-        return layer.weights
-    every = mode in ("all", "all_but_bn")
-    return both if every or (layer.shortcut and mode in _SHORTCUTS_TRAIN) else 0
+    return sum(elements for role, elements in layer.parameters if MODES[mode](role))
+
+
+def weight_trains(layer: Layer, mode: str) -> bool:
+    """Whether the gradient of a convolution's or linear layer's weight is needed."""
+    kinds = ("conv_weight", "linear_weight")
+    return any(role.kind in kinds and MODES[mode](role) for role, _ in layer.parameters)
 
 
 def first_trained(layers: tuple[Layer, ...], mode: str) -> int:
@@ -120,13 +125,14 @@ def _conv_norm(
     size: int,
     kernel: int,
     *,
-    shortcut: bool = False,
+    place: Place = "body",
     bias: bool = False,
     adds: bool = False,
 ) -> Iterator[Layer]:
     """A convolution and its BatchNorm; `size` is the side of their output."""
-    yield Layer("conv", inputs, outputs, size, kernel, bias, shortcut)
-    yield Layer("norm", outputs, outputs, size, shortcut=shortcut, relu=not shortcut, adds=adds)
+    yield Layer("conv", inputs, outputs, size, kernel, bias, place)
+    relu = place != "shortcut"
+    yield Layer("norm", outputs, outputs, size, place=place, relu=relu, adds=adds)
 
 
 def _cifar_resnet(depth: int, width: int, classes: int, size: int) -> Iterator[Layer]:
@@ -138,9 +144,9 @@ def _cifar_resnet(depth: int, width: int, classes: int, size: int) -> Iterator[L
             yield from _conv_norm(channels, outputs, size, 3)
             yield from _conv_norm(outputs, outputs, size, 3, adds=True)
             if outputs != channels:
-                yield from _conv_norm(channels, outputs, size, 1, shortcut=True)
+                yield from _conv_norm(channels, outputs, size, 1, place="shortcut")
             channels = outputs
-    yield Layer("linear", channels, classes, 1, bias=True)
+    yield Layer("linear", channels, classes, 1, bias=True, place="output")
 
 
 def _cifar_vgg(depth: int, width: int, classes: int, size: int) -> Iterator[Layer]:
@@ -153,7 +159,7 @@ def _cifar_vgg(depth: int, width: int, classes: int, size: int) -> Iterator[Laye
         size //= 2
         if stage < 4:
             yield Layer("pool", channels, channels, size)
-    yield Layer("linear", channels, classes, 1, bias=True)
+    yield Layer("linear", channels, classes, 1, bias=True, place="output")
 
 
 def _imagenet_resnet(depth: int, width: int, classes: int, size: int) -> Iterator[Layer]:
@@ -175,9 +181,9 @@ def _imagenet_resnet(depth: int, width: int, classes: int, size: int) -> Iterato
                 yield from _conv_norm(inner, inner, size, 3)
                 yield from _conv_norm(inner, outputs, size, 1, adds=True)
             if channels != outputs or before != size:
-                yield from _conv_norm(channels, outputs, size, 1, shortcut=True)
+                yield from _conv_norm(channels, outputs, size, 1, place="shortcut")
             channels = outputs
-    yield Layer("linear", channels, classes, 1, bias=True)
+    yield Layer("linear", channels, classes, 1, bias=True, place="output")
 
 
 def _bottleneck_resnet(depth: int, width: int, classes: int, size: int) -> Iterator[Layer]:
@@ -192,10 +198,10 @@ def _bottleneck_resnet(depth: int, width: int, classes: int, size: int) -> Itera
             yield from _conv_norm(inner, inner, size, 3, bias=True)
             yield from _conv_norm(inner, outputs, size, 1, bias=True, adds=True)
             if not block:
-                yield Layer("conv", channels, outputs, size, 1, True, True, feeds_norm=False)
+                yield Layer("conv", channels, outputs, size, 1, True, "shortcut", feeds_norm=False)
             channels = outputs
     yield Layer("norm", channels, channels, size, relu=True)
-    yield Layer("linear", channels, classes, 1, bias=True)
+    yield Layer("linear", channels, classes, 1, bias=True, place="output")
 
 
 def _halved(size: int) -> int:

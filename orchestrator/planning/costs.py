@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from orchestrator.planning.architectures import Layer, first_trained, gradient_elements, layers_of
+from orchestrator.planning.architectures import (
+    Layer,
+    first_trained,
+    gradient_elements,
+    layers_of,
+    weight_trains,
+)
 from orchestrator.planning.memory import memory_bytes, optimizer_slots
-from trainer.results import Counts
+from trainer.modes import RANDOM_K, Counts, count
 from trainer.spec import TRAIN_IMAGES, TrialSpec, classes_of
 
 __all__ = [
@@ -29,19 +35,10 @@ _FP32 = 4
 def counts(spec: TrialSpec) -> Counts:
     """Parameter counts as in the paper's Table 1, and how many train in the spec's mode."""
     layers = layers_of(spec)
-    bn = _parameters(layer for layer in layers if layer.kind == "norm")
-    output = _parameters(layer for layer in layers if layer.kind == "linear")
     trainable = sum(gradient_elements(layer, spec.trainable) for layer in layers)
-    if spec.trainable == "random_k":
+    if spec.trainable == RANDOM_K:
         trainable = _random_k(layers, spec.k)
-    shortcuts = [layer for layer in layers if layer.kind == "conv" and layer.shortcut]
-    shortcut = sum(layer.weights for layer in shortcuts)  # as in the table: without biases
-    total = _parameters(layers)
-    return Counts(total=total, trainable=trainable, bn=bn, output=output, shortcut=shortcut)
-
-
-def _parameters(layers: Iterable[Layer]) -> int:
-    return sum(layer.weights + layer.biases for layer in layers)
+    return count((part for layer in layers for part in layer.parameters), trainable)
 
 
 def _random_k(layers: Iterable[Layer], k: int) -> int:
@@ -69,14 +66,13 @@ def training_images(spec: TrialSpec) -> int | None:
 
 
 def training_flops(spec: TrialSpec) -> float:
-    """Operations of the whole training, roughly: the backward pass as two forward passes (as one
-    where the weights are frozen and only their inputs' gradients are needed, as none in front of
-    the first layer that trains)."""
+    """Operations of the whole training, roughly: a layer's backward pass as one forward pass for
+    the gradient of its input and one for that of its weight where it trains; none in front of the
+    first layer that trains."""
     layers = layers_of(spec)
-    start = first_trained(layers, spec.trainable)
-    behind = sum(layer.flops for layer in layers[start:])
-    every_weight = spec.trainable in ("all", "all_but_bn", "random_k")
-    step = flops_per_image(spec) + behind * (2 if every_weight else 1)
+    behind = layers[first_trained(layers, spec.trainable) :]
+    weights = sum(layer.flops for layer in behind if weight_trains(layer, spec.trainable))
+    step = flops_per_image(spec) + sum(layer.flops for layer in behind) + weights
     return float(step) * (training_images(spec) or 0) * spec.epochs
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from orchestrator.planning.architectures import Layer, first_trained, gradient_elements, layers_of
+from trainer.modes import RANDOM_K
 from trainer.spec import TrialSpec
 
 EVALUATION_BATCH = 500
@@ -53,7 +54,7 @@ def _held(spec: TrialSpec, layers: tuple[Layer, ...], gradients: int) -> int:
     """Elements that stay all the time: weights, running statistics, optimizer state."""
     weights = sum(layer.weights + layer.biases for layer in layers)
     statistics = sum(2 * layer.outputs for layer in layers if layer.kind == "norm")
-    trained = 0 if spec.trainable == "random_k" else gradients  # few: not worth an exact count
+    trained = 0 if spec.trainable == RANDOM_K else gradients  # few: not worth an exact count
     return weights + statistics + trained * optimizer_slots(spec)
 
 

@@ -19,7 +19,7 @@ from orchestrator.store.failures import NOT_AGAIN
 from orchestrator.store.records import TrialStatus
 from orchestrator.store.store import Store
 from orchestrator.sweep.sweep_spec import Resources, SweepSpec
-from trainer.results import Counts
+from trainer.modes import Counts
 from trainer.spec import TrialSpec
 
 

@@ -14,8 +14,8 @@ from importlib import resources
 from typing import Literal, get_args
 
 from orchestrator.reporting.replicates import ACCURACY, mode
-from trainer.results import Counts
-from trainer.spec import Model, Trainable, TrialSpec
+from trainer.modes import MODES, Counts
+from trainer.spec import Model, TrialSpec
 
 Kind = Literal["accuracy", "count", "claim", "unmapped"]
 
@@ -118,7 +118,7 @@ def _meaning(fields: dict[str, str]) -> tuple[Kind, str]:
         return "unmapped", "names no single network"
     if metric in _COUNTS:
         return "count", _COUNTS[metric]
-    if fields["mode"] not in get_args(Trainable):
+    if fields["mode"] not in MODES:
         return "unmapped", f"{fields['mode']} is not a mode that could be identified; a line only"
     if metric in _ACCURACIES:
         return "accuracy", _ACCURACIES[metric]

@@ -81,7 +81,7 @@ def paired_difference(
 
 def mode(spec: TrialSpec) -> str:
     """The freezing mode as shown: `random_k` with its k (`random_2`)."""
-    return f"random_{spec.k}" if spec.trainable == "random_k" else spec.trainable
+    return spec.mode
 
 
 def varied(specs: Sequence[TrialSpec]) -> list[str]:

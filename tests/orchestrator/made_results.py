@@ -6,7 +6,8 @@ from typing import Any
 
 from orchestrator.store.store import TrialStatus
 from trainer.journal import Record
-from trainer.results import Counts, Result
+from trainer.modes import Counts
+from trainer.results import Result
 from trainer.spec import TrialSpec
 
 

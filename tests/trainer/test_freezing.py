@@ -1,18 +1,16 @@
 """Every freezing mode: what trains moves, and what is frozen stays bit for bit."""
 
-from typing import get_args
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from trainer import freezing
 from trainer.errors import FreezeViolation
+from trainer.modes import MODES
 from trainer.networks import roles
-from trainer.spec import Trainable, TrialSpec
+from trainer.spec import TrialSpec
 from trainer.weights import initial
 
-MODES = get_args(Trainable)
 PLACES = ("body", "shortcut")
 
 

@@ -7,7 +7,7 @@ It knows no autocast, and nothing of CUDA's streams, graphs and libraries: see t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -21,10 +21,10 @@ from trainer.epoch import Epoch
 from trainer.evaluate import evaluate
 from trainer.kernels.cuda_graphs import Graph
 from trainer.learner import Learner
-from trainer.spec import Trainable, TrialSpec
+from trainer.modes import MODES
+from trainer.spec import TrialSpec
 
 GPU = torch.device("meta")
-MODES = get_args(Trainable)
 OPTIMIZERS: list[dict[str, Any]] = [
     {},
     {"nesterov": True},

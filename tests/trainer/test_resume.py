@@ -3,15 +3,15 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from small_trials import numbers, small
 
 from trainer import checkpoint, freezing, journal
 from trainer.errors import DataError, Stopped
+from trainer.modes import MODES
 from trainer.results import CHECKPOINT, JOURNAL, Result
-from trainer.spec import Trainable, TrialSpec
+from trainer.spec import TrialSpec
 from trainer.train import Options, train
 from trainer.weights import initial
 
@@ -33,7 +33,7 @@ def interrupted(spec: TrialSpec, folder: Path, options: Options, step: int) -> R
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("trainable", get_args(Trainable))
+@pytest.mark.parametrize("trainable", MODES)
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit_in_every_mode(
     trainable, precision, tmp_path, options
 ) -> None:

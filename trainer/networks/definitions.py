@@ -8,16 +8,16 @@ names that torchvision's ResNets give theirs, so that weights travel both ways.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.errors import SpecError
 from trainer.kernels import fused_norm
+from trainer.modes import Place
 from trainer.spec import TrialSpec, classes_of, image_size_of
 
-Place = Literal["body", "shortcut", "output"]
 _Module = TypeVar("_Module", bound=nn.Module)
 
 _BASIC = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}

@@ -1,4 +1,4 @@
-"""What each parameter of a network is.
+"""What each parameter of a built network is.
 
 A parameter's role follows from the type of its module and from where the network put it, so that
 a new network needs no list of names (`mark` in definitions.py).
@@ -6,28 +6,9 @@ a new network needs no list of names (`mark` in definitions.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from torch import nn
 
-from trainer.networks.definitions import Place
-from trainer.results import Counts
-
-Kind = Literal["conv_weight", "linear_weight", "bias", "gamma", "beta"]
-
-
-@dataclass(frozen=True)
-class Role:
-    """What a parameter is: `bias` is a conv's or the linear layer's; β is not a `bias` here."""
-
-    kind: Kind
-    place: Place
-
-    @property
-    def bn(self) -> bool:
-        """Whether it belongs to a BatchNorm."""
-        return self.kind in ("gamma", "beta")
+from trainer.modes import Counts, Kind, Place, Role, count
 
 
 def roles_of(model: nn.Module) -> dict[str, Role]:
@@ -55,13 +36,5 @@ def _kind(module: nn.Module, name: str) -> Kind:
 
 def counts(model: nn.Module, trainable: int) -> Counts:
     """Parameter counts as in the paper's Table 1; `trainable` counts single elements."""
-    sizes = [(role, model.get_parameter(name).numel()) for name, role in roles_of(model).items()]
-    return Counts(
-        total=sum(size for _, size in sizes),
-        trainable=trainable,
-        bn=sum(size for role, size in sizes if role.bn),
-        output=sum(size for role, size in sizes if role.place == "output"),
-        shortcut=sum(
-            size for role, size in sizes if role.place == "shortcut" and role.kind == "conv_weight"
-        ),
-    )
+    roles = roles_of(model).items()
+    return count(((role, model.get_parameter(name).numel()) for name, role in roles), trainable)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from trainer.data.splits import EVALUATION_BATCH as BATCH
 from trainer.data.splits import Batch, Data, Evaluation
 from trainer.grouping import LARGEST
+from trainer.modes import trains_below_output, trains_only_output
 from trainer.numerics import autocast
 from trainer.spec import TrialSpec
 
@@ -51,11 +52,12 @@ def budget(spec: TrialSpec, data: Data) -> int:
 
     Counted, not timed, so that a trial's probes do not depend on the machine's load. A trained
     image costs at least two forward passes where a backward pass goes through the network.
-    Trials of `output_only` may share their forward in a pack, so each has a member's share.
+    Trials of which only the output layer trains may share their forward in a pack, so each has a
+    member's share.
     """
-    passes = 1 if spec.trainable in ("output_only", "nothing") else 2
+    passes = 2 if trains_below_output(spec.trainable) else 1
     per_epoch = passes * data.train.count + data.test.count
-    members = LARGEST if spec.trainable == "output_only" else 1
+    members = LARGEST if trains_only_output(spec.trainable) else 1
     return int(SHARE_OF_TRAINING * spec.epochs * per_epoch / members)
 
 

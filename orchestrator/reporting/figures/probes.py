@@ -15,12 +15,8 @@ from orchestrator.reporting.probe_results import Inside
 from orchestrator.reporting.replicates import Replicates, mode
 from orchestrator.reporting.statements import BELOW
 from orchestrator.reporting.statistics import estimate
+from trainer.modes import trains_batch_norm
 
-TRAIN_BN = {
-    *("all", "bn_only", "bn_output", "bn_shortcut_output"),
-    *("gamma_only", "beta_only", "bias_only"),
-}
-"""Modes in which γ or β train; in the others they are as drawn at the start."""
 SEEDS = "Means over seeds, each seed a dot; 95 % t intervals from three seeds on."
 UNITS_OFF = "trained/relu_units_off"
 
@@ -78,7 +74,7 @@ def histograms(panels: dict[str, list[Inside]], name: str, symbol: str) -> Drawn
 
 def _trained(found: list[Inside]) -> list[Inside]:
     """Those whose γ and β are not all as they began; all, where there are no such."""
-    moved = [inside for inside in found if inside.group.spec.trainable in TRAIN_BN]
+    moved = [inside for inside in found if trains_batch_norm(inside.group.spec.trainable)]
     return moved or found
 
 

@@ -198,8 +198,9 @@ def test_explain_names_the_fields_that_differ_from_the_default():
 def test_planning_imports_neither_torch_nor_ray_nor_mlflow():
     code = (
         "import sys; from pathlib import Path\n"
-        "from orchestrator import plan, sweep; from orchestrator.store.store import Store\n"
-        "made = plan.make(sweep.load(Path('sweeps/quickstart.yaml')), Store(Path('none')))\n"
+        "from orchestrator.planning import plan; from orchestrator.sweep import sweep_spec\n"
+        "from orchestrator.store.store import Store\n"
+        "made = plan.make(sweep_spec.load(Path('sweeps/quickstart.yaml')), Store(Path('none')))\n"
         "made.to_json(), made.to_csv(), made.groups()\n"
         "print(sorted({'torch', 'ray', 'mlflow', 'numpy'} & sys.modules.keys()))"
     )

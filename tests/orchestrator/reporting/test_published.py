@@ -3,7 +3,7 @@ import pytest
 from orchestrator.reporting.figures.panels import alt_init, best
 from orchestrator.reporting.published import count_of, parse, published
 from orchestrator.reporting.statements import STATEMENTS
-from trainer.results import Counts
+from trainer.modes import Counts
 from trainer.spec import TrialSpec
 
 HEADER = "dataset,architecture,depth,width,mode,metric,value,source,precision\n"
