@@ -31,7 +31,7 @@ _STARTS_S = 120.0
 
 _TORCH_PROGRAM = """
 import json, torch
-from trainer import kernel
+from trainer.kernels import build as kernel
 gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 print(json.dumps({"gpus": gpus, "kernel": kernel.problem()}))
 """

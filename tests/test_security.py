@@ -24,8 +24,8 @@ SOURCES = sorted([*ROOT.glob("orchestrator/**/*.py"), *ROOT.glob("trainer/**/*.p
 LISTENING = """
 import json, os, sys
 from pathlib import Path
-from orchestrator.launch_ray import RayLauncher
-from orchestrator.language.resources import Resources
+from orchestrator.launching.ray_launcher import RayLauncher
+from orchestrator.sweep.resources import Resources
 import psutil, ray
 launcher = RayLauncher(Resources(), 0, Path(sys.argv[1]) / "log")
 launcher._connect({})

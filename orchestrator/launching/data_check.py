@@ -20,7 +20,7 @@ ALWAYS_THERE = ("digits", "synthetic")
 _PROGRAM = """
 import json, sys
 from pathlib import Path
-from trainer.data import load
+from trainer.data.splits import load
 from trainer.errors import TrainerError
 from trainer.spec import TrialSpec
 problems = []

@@ -10,15 +10,16 @@ from orchestrator.launching import worker
 COUNTED = """
 import json, sys
 from pathlib import Path
-from orchestrator import driver, launch_ray, settings
-from orchestrator.language.resources import Resources
+from orchestrator import settings
+from orchestrator.launching import driver, ray_launcher
+from orchestrator.sweep.resources import Resources
 from trainer.spec import TrialSpec
 
-folder, start = Path(sys.argv[1]), launch_ray.ray.init
-launch_ray.ray.init = lambda **given: start(**given, num_gpus=1)  # as where only torch lacks it
+folder, start = Path(sys.argv[1]), ray_launcher.ray.init
+ray_launcher.ray.init = lambda **given: start(**given, num_gpus=1)  # as where only torch lacks it
 here = settings.load(store=folder / "runs", data=folder / "data")
 tiny = TrialSpec(depth=8, dataset="synthetic", image_size=8, train_subset=64, epochs=1)
-launcher = launch_ray.RayLauncher(Resources(), 0, folder / "log")
+launcher = ray_launcher.RayLauncher(Resources(), 0, folder / "log")
 ended = driver.launch(driver.new_launch("tiny", [tiny]), here, launcher)
 print(json.dumps([ended.exit_code, ended.statuses[0].attempt, ended.statuses[0].cause]))
 """

@@ -8,8 +8,9 @@ import pytest
 CONNECTS = """
 import sys
 from pathlib import Path
-from orchestrator import settings, tracking_mlflow
-tracking_mlflow.connect(settings.load(Path(sys.argv[1]))).open("depth")
+from orchestrator import settings
+from orchestrator.tracking import mlflow_tracker
+mlflow_tracker.connect(settings.load(Path(sys.argv[1]))).open("depth")
 """
 
 

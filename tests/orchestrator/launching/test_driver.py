@@ -402,7 +402,9 @@ def test_pretrained_weights_are_kept_in_the_store_and_reach_the_trial(here, tmp_
 DIES_BEFORE_PUBLISHING = """
 import os, signal, sys
 from pathlib import Path
-from orchestrator import claims, driver, settings
+from orchestrator import settings
+from orchestrator.launching import driver
+from orchestrator.store import claims
 from trainer.spec import TrialSpec
 claims.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 here = settings.load(store=Path(sys.argv[1]), data=Path(sys.argv[2]))

@@ -313,7 +313,7 @@ def test_a_trial_is_either_claimed_or_discarded(store):
 
 HIDEPID = """
 import os, subprocess, sys
-from orchestrator import liveness
+from orchestrator.store import liveness
 done = subprocess.run(["mount", "-t", "proc", "-o", "hidepid=2", "proc", "/proc"])
 if done.returncode:
     sys.exit(77)

@@ -11,7 +11,7 @@ import pytest
 from trainer.kernels import build
 
 COMPILES = not build.problem()
-ASK = "from trainer import kernel; print(kernel.problem() or 'loaded')"
+ASK = "from trainer.kernels import build; print(build.problem() or 'loaded')"
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ COMPILE = """
 import json, sys, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from trainer import kernel_programs
+from trainer.kernels import triton_programs
 
 for name, types, constants in json.loads(sys.argv[1]):
-    program = getattr(kernel_programs, name)
+    program = getattr(triton_programs, name)
     signature = {n: types.get(n, "constexpr") for n in program.arg_names}
     constants = {n: constants.get(n) for n, t in signature.items() if t == "constexpr"}
     pointers = [i for i, kind in enumerate(signature.values()) if "*" in kind]
