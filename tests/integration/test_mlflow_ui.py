@@ -46,7 +46,8 @@ def test_it_listens_on_loopback_only_answers_and_leaves_nothing_running(mlflow_s
 
 def test_a_killed_process_takes_its_server_with_it(mlflow_settings):
     code = (
-        "import sys, pathlib; from orchestrator import settings; from orchestrator.tracking import ui; "
+        "import sys, pathlib; from orchestrator import settings; "
+        "from orchestrator.tracking import ui; "
         f"store = pathlib.Path({str(mlflow_settings.store)!r}); "
         "print(ui.serve(settings.load(store)).process.pid, flush=True); sys.stdin.read()"
     )
