@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable, Iterator
+from itertools import pairwise, permutations
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,17 @@ from orchestrator.store import folder
 from trainer import results
 
 ROOT = Path(__file__).parent.parent
+
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+    "contracts"
+]
+LAYERS = [
+    [part.strip() for part in layer.split("|")]
+    for contract in CONTRACTS
+    if contract["type"] == "layers"
+    for layer in contract["layers"]
+]
+"""Highest first; those in one list know nothing of each other."""
 
 PLANTED = {
     "trainer/planted.py": "import orchestrator\n",
@@ -23,19 +36,90 @@ PLANTED = {
 }
 
 
-def test_each_import_contract_breaks_where_it_is_violated(tmp_path):
+def lint_imports(folder: Path, planted: Iterable[tuple[str, str]]) -> str:
+    """What lint-imports says of a copy of the code to which each text was added at its path."""
     for name in ("orchestrator", "trainer"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for name, text in PLANTED.items():
-        with (tmp_path / name).open("a") as file:
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name, text in planted:
+        (folder / name).parent.mkdir(exist_ok=True)
+        with (folder / name).open("a") as file:
             file.write(text)
     command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    contracts = settings["tool"]["importlinter"]["contracts"]
-    assert done.returncode == 1
-    assert f"Contracts: 0 kept, {len(contracts)} broken." in done.stdout
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, done.stderr
+    return done.stdout
+
+
+def test_each_import_contract_breaks_where_it_is_violated(tmp_path):
+    said = lint_imports(tmp_path, PLANTED.items())
+    assert f"Contracts: 0 kept, {len(CONTRACTS)} broken." in said
+
+
+def test_no_layer_may_import_the_one_above_it_or_beside_it(tmp_path):
+    forbidden = [
+        (low, high) for above, below in pairwise(LAYERS) for low in below for high in above
+    ]
+    forbidden += [pair for layer in LAYERS for pair in permutations(layer, 2)]
+    planted = [
+        (
+            f"orchestrator/{low}/planted.py"
+            if (ROOT / "orchestrator" / low).is_dir()
+            else f"orchestrator/{low}.py",
+            f"import orchestrator.{high}\n",
+        )
+        for low, high in forbidden
+    ]
+    said = lint_imports(tmp_path, planted)
+    unnoticed = [
+        (low, high)
+        for low, high in forbidden
+        if f"orchestrator.{low} is not allowed to import orchestrator.{high}:" not in said
+    ]
+    assert len(forbidden) > len(LAYERS)
+    assert unnoticed == []
+
+
+def test_a_new_folder_must_be_given_its_layer(tmp_path):
+    assert "orchestrator.unplaced" in lint_imports(
+        tmp_path, [("orchestrator/unplaced/__init__.py", "")]
+    )
+
+
+def test_whatever_the_orchestrator_takes_from_the_trainer_is_held_to_load_no_torch():
+    without_torch = [c for c in CONTRACTS if "torch" in c.get("forbidden_modules", ())]
+    listed = {module for contract in without_torch for module in contract["source_modules"]}
+    excepted = {
+        edge.partition(" -> ")[2]  # loaded by the function that a worker runs
+        for contract in without_torch
+        for edge in contract.get("ignore_imports", ())
+    }
+    imported = {
+        module
+        for path in (ROOT / "orchestrator").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        for module in trainer_modules(node)
+    }
+    assert {"trainer.spec", "trainer.results"} <= imported
+    assert imported - excepted - listed == set()
+
+
+def trainer_modules(node: ast.AST) -> Iterator[str]:
+    """The modules of the trainer that an import statement names."""
+    match node:
+        case ast.Import(names=names):
+            named = [alias.name for alias in names]
+        case ast.ImportFrom(module=str(module), names=names):
+            inner = [f"{module}.{alias.name}" for alias in names]
+            named = [name if is_module(name) else module for name in inner]
+        case _:
+            named = []
+    yield from (name for name in named if name.startswith("trainer."))
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or path.is_dir()
 
 
 def test_file_names_in_a_trials_folder_are_spelled_in_one_place():
