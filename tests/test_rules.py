@@ -150,7 +150,7 @@ PLANTED_CODE = {
 def test_only_the_command_line_prints_or_exits(what):
     for path, fine in (
         ("orchestrator/planning/plan.py", False),
-        ("orchestrator/cli/commands/planning.py", True),
+        ("orchestrator/cli/commands/plan.py", True),
     ):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", "check", "--stdin-filename", path, "-"],

@@ -25,21 +25,24 @@ from orchestrator.cli.verbs import as_called
 from orchestrator.errors import BnsweepError
 
 INTERNAL_ERROR = 70
-"""Exit code of a bug in bnsweep (EX_SOFTWARE); all others are in DESIGN §6."""
+"""Exit code of a bug in bnsweep (EX_SOFTWARE); docs/contracts.md, "Exit codes", has the others."""
 
 
 class VerbGroup(TyperGroup):
-    """Lists the verbs from the table above and loads one only to run it (or to show its help)."""
+    """Lists the verbs and loads one only to run it (or to show its help)."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The verb's real command in place of the line that stands for it."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, on_cluster.offer(name, _load(name), tuple(rest)) if name else command, rest
+        return name, on_cluster.offer(name, _load(name)) if name else command, rest
 
 
 def _load(verb: str) -> Any:
-    module = importlib.import_module(f"orchestrator.cli.commands.{VERBS[verb][0]}")
-    return typer.main.get_group(module.app).commands[verb]
+    module = importlib.import_module(f"orchestrator.cli.commands.{verb}")
+    app = typer.Typer(rich_markup_mode=None, add_completion=False)
+    examples = "\n".join(f"  {as_called(line)}" for line in module.EXAMPLES)
+    app.command(verb, epilog=f"\b\nExamples:\n{examples}")(getattr(module, verb))
+    return typer.main.get_command(app)
 
 
 def _version(value: bool) -> None:
@@ -65,12 +68,15 @@ def _group() -> Any:
         rich_markup_mode=None,
     )
 
-    begin_with = as_called("bnsweep launch sweeps/quickstart.yaml")
+    first_command = as_called("bnsweep launch sweeps/quickstart.yaml")
 
-    @app.callback(epilog=f"\b\nBegin with:\n  {begin_with}")
+    @app.callback(epilog=f"\b\nBegin with:\n  {first_command}")
     def bnsweep(
         version: Annotated[
-            bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")
+            bool,
+            typer.Option(
+                "--version", callback=_version, is_eager=True, help="Show the version and exit."
+            ),
         ] = False,
         debug: Annotated[
             bool, typer.Option("--debug", callback=_debug, help="Show tracebacks of errors.")
@@ -78,8 +84,8 @@ def _group() -> Any:
     ) -> None:
         """Sweeps over depth, width and freezing mode: YAML to Ray Tune to MLflow."""
 
-    for verb, (_, line) in VERBS.items():
-        app.command(verb, help=line)(lambda: None)
+    for verb, help_line in VERBS.items():
+        app.command(verb, help=help_line)(lambda: None)
     return typer.main.get_command(app)
 
 
@@ -108,8 +114,8 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _say(error, f"{where}{error.strerror or error}", code=3)
+        path = f"{error.filename}: " if error.filename else ""
+        return _say(error, f"{path}{error.strerror or error}", code=3)
     except ImportError as error:
         hint = (
             "the installation is not whole, or another package was installed over it: install "

@@ -13,13 +13,10 @@ def sweep_files(incomplete: str) -> list[str]:
     """YAML files, and folders to go on in, that begin with what was typed."""
     typed = Path(incomplete)
     folder = typed if incomplete.endswith("/") else typed.parent
-    found = []
-    for path in sorted(folder.glob("*")) if folder.is_dir() else ():
-        shown = str(path) + "/" if path.is_dir() else str(path)
-        wanted = path.is_dir() or path.suffix in (".yaml", ".yml")
-        if wanted and shown.startswith(incomplete.removeprefix("./")):
-            found.append(shown)
-    return found
+    paths = sorted(folder.glob("*")) if folder.is_dir() else []
+    offered = [f"{path}/" for path in paths if path.is_dir()]
+    offered += [str(path) for path in paths if path.suffix in (".yaml", ".yml")]
+    return [name for name in offered if name.startswith(incomplete.removeprefix("./"))]
 
 
 def sweep_names(incomplete: str) -> list[str]:

@@ -8,8 +8,8 @@ from orchestrator.errors import UserError
 from orchestrator.store.records import Launch, stands_for
 from orchestrator.store.store import Store
 
-SHOWN = 5
-"""So many candidates are named in a message."""
+MAX_CANDIDATES = 5
+"""A message names no more than this."""
 
 
 def launch_of(store: Store, name: str) -> Launch:
@@ -21,34 +21,45 @@ def launch_of(store: Store, name: str) -> Launch:
     return launch
 
 
+def sweep_names(store: Store, name: str) -> list[str]:
+    """The sweep of that name, or all sweeps for "". Raises UserError as `launch_of` does."""
+    names = [name] if name else store.sweeps()
+    for each in names:
+        launch_of(store, each)
+    return names
+
+
 def trial_id(store: Store, typed: str) -> str:
-    """The one trial whose id, or the last part of it (the hash), begins with `typed`."""
+    """The one trial whose id, or the last part of it (the hash), begins with `typed`.
+
+    Raises UserError for none and for several.
+    """
     known = set(store.trial_ids())
     for name in store.sweeps():  # trials that nothing has begun yet have no folder
         launch = store.newest_launch(name)
         known.update(spec.trial_id for spec in (launch.specs if launch else ()))
     if typed in known:
         return typed
-    found = sorted(t for t in known if stands_for(typed, t))
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    matches = sorted(t for t in known if stands_for(typed, t))
+    if len(matches) == 1:
+        return matches[0]
+    if not matches:
         raise UserError(f"trial {typed}: not in {store.root}{_near(typed, known)}")
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    more = f" and {len(matches) - MAX_CANDIDATES} more" if len(matches) > MAX_CANDIDATES else ""
     raise UserError(
-        f"trial {typed}: means {len(found)} trials: {', '.join(found[:SHOWN])}{more}; "
-        "type more of it"
+        f"trial {typed}: is ambiguous, it matches {len(matches)} trials: "
+        f"{', '.join(matches[:MAX_CANDIDATES])}{more}; type more characters"
     )
 
 
 def sweeps_of(store: Store, trial: str) -> list[str]:
     """Names of the sweeps whose newest launch has the trial."""
-    found = []
-    for name in store.sweeps():
-        launch = store.newest_launch(name)
-        if launch and any(spec.trial_id == trial for spec in launch.specs):
-            found.append(name)
-    return found
+    launches = {name: store.newest_launch(name) for name in store.sweeps()}
+    return [
+        name
+        for name, launch in launches.items()
+        if launch and any(spec.trial_id == trial for spec in launch.specs)
+    ]
 
 
 def _near(typed: str, known: set[str] | list[str]) -> str:
@@ -56,6 +67,6 @@ def _near(typed: str, known: set[str] | list[str]) -> str:
     if close:
         return f"; did you mean {close[0]}?"
     if not known:
-        return ", which has none; launch a sweep first, or say where results lie with --store"
-    listed = sorted(known)[:SHOWN]
-    return f"; there: {', '.join(listed)}{', …' if len(known) > SHOWN else ''}"
+        return ", which has none; launch a sweep first, or say where results are with --store"
+    names = sorted(known)[:MAX_CANDIDATES]
+    return f"; there: {', '.join(names)}{', …' if len(known) > MAX_CANDIDATES else ''}"

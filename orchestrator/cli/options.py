@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import completion
-from orchestrator.cli.verbs import as_called
 
 SweepFile = Annotated[
     Path,
@@ -55,18 +54,39 @@ Overrides = Annotated[
         help="Change the sweep file's value; a list is an axis: depth=14,32.",
     ),
 ]
-Store = Annotated[
+StoreFolder = Annotated[
     Path | None,
-    typer.Option("--store", metavar="DIR", help="Where results lie [BNSWEEP_STORE, or ./runs]."),
+    typer.Option("--store", metavar="DIR", help="Where results are [BNSWEEP_STORE, or ./runs]."),
 ]
-Data = Annotated[
+DataFolder = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="Where data sets lie [BNSWEEP_DATA, or ./data]."),
+    typer.Option("--data", metavar="DIR", help="Where data sets are [BNSWEEP_DATA, or ./data]."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, alone on standard output.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
+Inline = Annotated[
+    bool, typer.Option("--inline", help="Train in this process, without Ray (for debugging).")
+]
+Detach = Annotated[
+    bool,
+    typer.Option(
+        "-d", "--detach", help="Keep running in the background once the launch has begun."
+    ),
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only the table at the end.")]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", help="Do not wait for trials that another launch trains.")
+]
+MaxGpuHours = Annotated[
+    float | None,
+    typer.Option("--max-gpu-hours", metavar="HOURS", help="Refuse a plan that is longer."),
+]
+MaxMemory = Annotated[
+    float | None,
+    typer.Option("--max-memory", metavar="GB", help="Refuse a plan with a larger trial."),
+]
 
 
-def examples(*lines: str) -> str:
-    """The end of a verb's help: commands to type."""
-    return "\n".join(["\b", "Examples:", *(f"  {as_called(line)}" for line in lines)])
+def in_bytes(gigabytes: float | None) -> int | None:
+    """The value of --max-memory in bytes."""
+    return None if gigabytes is None else round(gigabytes * 1e9)

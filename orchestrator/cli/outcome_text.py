@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import Any
 
 from rich.text import Text
 
@@ -17,57 +17,44 @@ from orchestrator.library import Sweep, connect
 from orchestrator.settings import Settings
 from orchestrator.store.store import Store
 
-if TYPE_CHECKING:
-    from orchestrator.reporting.tables import Table  # loads SciPy, which takes a second
 
-
-def show(swept: Sweep, outcome: Outcome, settings: Settings) -> None:
+def show(sweep: Sweep, outcome: Outcome, settings: Settings) -> None:
     """Print the end of a launch for a person: results to stdout, advice to stderr."""
-    screen.show("", *result_table(swept, outcome, Store(settings.store)), "")
-    counted = Text.assemble((f"{swept.name}: ", "bold"), screen.counts(outcome.counts))
-    screen.show(counted)
-    for line in failures(swept, outcome):
+    screen.show("", *result_table(sweep, outcome, Store(settings.store)), "")
+    screen.show(Text.assemble((f"{sweep.name}: ", "bold"), screen.counts(outcome.counts)))
+    for line in failures(sweep, outcome):
         screen.say(line, "red")
-    for line in advice(swept, outcome, charts(swept, outcome, settings)):
+    for line in next_commands(sweep, outcome, charts(sweep, outcome, settings)):
         screen.say(line)
 
 
-def as_json(swept: Sweep, outcome: Outcome, settings: Settings) -> None:
+def show_json(sweep: Sweep, outcome: Outcome, settings: Settings) -> None:
     """The last event of `launch --json`."""
     event = {
         "event": "ended",
-        "sweep": swept.name,
+        "sweep": sweep.name,
         "launch": outcome.launch,
         "counts": outcome.counts,
         "exit_code": outcome.exit_code,
         "untracked_trials": outcome.backlog.trials,
-        "curves": charts(swept, outcome, settings),
+        "curves": charts(sweep, outcome, settings),
         "store": str(settings.store),
     }
     screen.write(json.dumps(event) + "\n")
 
 
-def result_table(swept: Sweep, outcome: Outcome, store: Store) -> list[object]:
+def result_table(sweep: Sweep, outcome: Outcome, store: Store) -> list[Any]:
     """Accuracy by configuration, with its notes."""
     from orchestrator.reporting import tables  # loads SciPy, which takes a second
 
-    found = (store.result(s.trial_id) for s in outcome.statuses if s.state == "finished")
-    results = [result for result in found if result is not None]
-    return rendered(tables.accuracy_table(swept.trials, results, outcome.statuses))
+    finished = [s.trial_id for s in outcome.statuses if s.state == "finished"]
+    results = [result for trial_id in finished if (result := store.result(trial_id))]
+    return screen.titled_table(tables.accuracy_table(sweep.trials, results, outcome.statuses))
 
 
-def rendered(table: Table) -> list[object]:
-    """A report's table for the terminal."""
-    return [
-        Text(table.title, "bold"),
-        screen.table(table.columns, table.rows),
-        *(Text(note, "yellow") for note in table.notes),
-    ]
-
-
-def failures(swept: Sweep, outcome: Outcome) -> list[str]:
+def failures(sweep: Sweep, outcome: Outcome) -> list[str]:
     """Each cause once, with the trials that failed of it and how to see more."""
-    short = labels(swept.trials)
+    short = labels(sweep.trials)
     by_cause: dict[str, list[str]] = defaultdict(list)
     for status in outcome.statuses:
         if status.state == "failed":
@@ -79,17 +66,17 @@ def failures(swept: Sweep, outcome: Outcome) -> list[str]:
     return lines
 
 
-def charts(swept: Sweep, outcome: Outcome, settings: Settings) -> str:
+def charts(sweep: Sweep, outcome: Outcome, settings: Settings) -> str:
     """Where to look at the curves: the sweep's page on the server, or the verb that serves one."""
     if not settings.embedded_tracker and outcome.backlog.empty:
         with contextlib.suppress(BnsweepError):  # away again: the verb says so when it is typed
-            return connect(settings).experiment_url(swept.name)
-    return f"bnsweep ui {swept.name}"
+            return connect(settings).experiment_url(sweep.name)
+    return f"bnsweep ui {sweep.name}"
 
 
-def advice(swept: Sweep, outcome: Outcome, curves: str) -> list[str]:
+def next_commands(sweep: Sweep, outcome: Outcome, curves: str) -> list[str]:
     """What to type next."""
-    name, lines = swept.name, []
+    name, lines = sweep.name, []
     if outcome.exit_code == 4:
         lines.append(f"to go on:       bnsweep resume {name}")
     elif outcome.exit_code == 1:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.verbs import as_called
+
+if TYPE_CHECKING:
+    from orchestrator.reporting.tables import Table as ReportTable  # loads SciPy: a second
 
 WIDE = 160
 """Columns where nobody looks through a terminal: nothing is cut off."""
@@ -68,13 +71,13 @@ def table(
     rows = list(rows)
     if len(rows) > MANY:
         return _long_table(columns, rows, set(right))
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold underline")
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold underline")
     for name in columns:  # where it is narrow, the last column gives way: causes and states fold
         side: Literal["left", "right"] = "right" if name in right else "left"
-        made.add_column(name, justify=side, overflow="fold", no_wrap=name != columns[-1])
+        grid.add_column(name, justify=side, overflow="fold", no_wrap=name != columns[-1])
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
-    return made
+        grid.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
+    return grid
 
 
 def _long_table(
@@ -93,11 +96,20 @@ def _long_table(
 
 def entry(title: str, text: str) -> Table:
     """A title and, beside it, a text that folds under itself."""
-    made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    made.add_column(style="bold", width=14, no_wrap=True)
-    made.add_column(overflow="fold")
-    made.add_row(title, text)
-    return made
+    grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", width=14, no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(title, text)
+    return grid
+
+
+def titled_table(content: ReportTable) -> list[Any]:
+    """A table of the report for the terminal, its title above and its notes below."""
+    return [
+        Text(content.title, "bold"),
+        table(content.columns, content.rows),
+        *(Text(note, "yellow") for note in content.notes),
+    ]
 
 
 def state(name: str) -> Text:

@@ -12,7 +12,7 @@ from trainer import results
 from trainer.spec import TrialSpec
 
 
-def of(store: Store, trial_id: str) -> dict[str, Any]:
+def trial_details(store: Store, trial_id: str) -> dict[str, Any]:
     """State, why it will or will not run, its fields, attempts and result, as plain values."""
     in_sweeps = {name: _launched(store, name) for name in store.sweeps()}
     spec = store.spec(trial_id) or next(
@@ -20,7 +20,7 @@ def of(store: Store, trial_id: str) -> dict[str, Any]:
     )
     status = store.state(spec or trial_id)
     runs, why = plan.decision(status, store)
-    found: dict[str, Any] = {
+    details: dict[str, Any] = {
         "trial_id": trial_id,
         "state": status.state,
         "runs": runs,
@@ -31,13 +31,13 @@ def of(store: Store, trial_id: str) -> dict[str, Any]:
         "sweeps": [name for name, trials in in_sweeps.items() if trial_id in trials],
     }
     if spec is not None:
-        found["config_id"] = spec.config_id
-        found["fields"] = {name: value for name, (value, _) in plan.explain(spec).items()}
-        found["parameters"] = costs.counts(spec).model_dump()
-    found.update((f"attempt {n}", _attempt(store, trial_id, n)) for n in store.attempts(trial_id))
-    found.update(_result(store, trial_id))
-    found["folder"] = str(store.trial_folder(trial_id))
-    return found
+        details["config_id"] = spec.config_id
+        details["fields"] = {name: value for name, (value, _) in plan.explain(spec).items()}
+        details["parameters"] = costs.counts(spec).model_dump()
+    details.update((f"attempt {n}", _attempt(store, trial_id, n)) for n in store.attempts(trial_id))
+    details.update(_result(store, trial_id))
+    details["folder"] = str(store.trial_folder(trial_id))
+    return details
 
 
 def _launched(store: Store, name: str) -> dict[str, TrialSpec]:

@@ -6,26 +6,26 @@ import os
 import re
 
 VERBS = {
-    "init": ("planning", "Write a commented sweep file to start from."),
-    "schema": ("planning", "Print the JSON schema of sweep files, for an editor."),
-    "plan": ("planning", "Show what launch would do: each trial, its state and its costs."),
-    "launch": ("launching", "Run what of a sweep is missing or unfinished."),
-    "resume": ("launching", "Go on with a sweep's newest launch, as it was stored."),
-    "status": ("watching", "Show all sweeps, or the trials of one."),
-    "show": ("watching", "Show everything about a trial, and why it will or will not run."),
-    "logs": ("watching", "Show a trial's log, the failing attempt's traceback first."),
-    "stop": ("changing", "Stop a launch: after its running trials, or after their step."),
-    "discard": ("changing", "Set a trial's results aside, so that it runs again."),
-    "sync": ("mirroring", "Send the tracker what it lacks."),
-    "audit": ("mirroring", "Prove that the tracker has each trial once, and each point."),
-    "ui": ("mirroring", "Open the MLflow UI over the store, or the configured server."),
-    "report": ("reporting", "Draw figures and tables, the paper's numbers beside them."),
-    "compare": ("reporting", "Set two sweeps side by side, paired by seed."),
-    "export": ("exporting", "Write a trial's whole network for plain PyTorch."),
-    "doctor": ("checking", "Check what would stop a launch here."),
-    "gc": ("changing", "Find what no sweep needs any more, and remove it on request."),
+    "init": "Write a commented sweep file to start from.",
+    "schema": "Print the JSON schema of sweep files, for an editor.",
+    "plan": "Show what launch would do: each trial, its state and its costs.",
+    "launch": "Run what of a sweep is missing or unfinished.",
+    "resume": "Go on with a sweep's newest launch, as it was stored.",
+    "status": "Show all sweeps, or the trials of one.",
+    "show": "Show everything about a trial, and why it will or will not run.",
+    "logs": "Show a trial's log, the failing attempt's traceback first.",
+    "stop": "Stop a launch: after its running trials, or after their step.",
+    "discard": "Set a trial's results aside, so that it runs again.",
+    "sync": "Send the tracker what it lacks.",
+    "audit": "Prove that the tracker has each trial once, and each point.",
+    "ui": "Open the MLflow UI over the store, or the configured server.",
+    "report": "Draw figures and tables, the paper's numbers beside them.",
+    "compare": "Set two sweeps side by side, paired by seed.",
+    "export": "Write a trial's whole network for plain PyTorch.",
+    "doctor": "Check what would stop a launch here.",
+    "gc": "Find what no sweep needs any more, and remove it on request.",
 }
-"""Each verb, the module that has it, and its line in the help."""
+"""Each verb and its line in the help; `commands/<verb>.py` has the rest."""
 
 _COMMAND = re.compile(rf"(?<![\w./-])bnsweep (?=(?:{'|'.join(VERBS)})\b)")
 

@@ -11,7 +11,7 @@ from orchestrator.reporting.published import Published
 from orchestrator.reporting.replicates import Replicates, mode, origin
 from orchestrator.reporting.statements import Shape
 from orchestrator.reporting.statistics import Estimate
-from orchestrator.reporting.sweep_results import Material
+from orchestrator.reporting.sweep_results import SweepResults
 from orchestrator.reporting.tables import show
 from orchestrator.reporting.verdicts import Verdict
 from trainer.spec import TrialSpec
@@ -20,39 +20,39 @@ NUMBERS = ("mean", "spread", "half_width", "n")
 _NAMED = ("config_id", "model", "depth", "width", "mode", "dataset", "code", "data")
 
 
-def all_sheets(
-    material: Material,
+def all_tables(
+    sweep: SweepResults,
     judged: Sequence[Verdict],
     checked: Sequence[Shape],
     rows: Sequence[Published],
 ) -> dict[str, str]:
     """CSV text by name."""
     return {
-        "trials": trials(material),
-        "configurations": configurations(material.groups),
-        "curves": curves(material.groups),
-        "classes": classes(material),
-        "verdicts": verdict_sheet(judged),
+        "trials": trials(sweep),
+        "configurations": configurations(sweep.groups),
+        "curves": curves(sweep.groups),
+        "classes": classes(sweep),
+        "verdicts": verdicts(judged),
         "statements": statements(checked),
         "unmapped": unmapped(rows),
     }
 
 
-def trials(material: Material) -> str:
+def trials(sweep: SweepResults) -> str:
     """A line for each trial of the sweep, finished or not, with all fields and metrics."""
-    results = {result.trial_id: result for result in material.results}
-    metrics = sorted({name for result in material.results for name in result.metrics})
+    results = {result.trial_id: result for result in sweep.results}
+    metrics = sorted({name for result in sweep.results for name in result.metrics})
     fields = list(TrialSpec.model_fields)
     lines = []
-    for spec, status in zip(material.specs, material.statuses, strict=True):
+    for spec, status in zip(sweep.specs, sweep.statuses, strict=True):
         result = results.get(spec.trial_id)
-        found = result.metrics if result else {}
+        values = result.metrics if result else {}
         lines.append(
             [spec.trial_id, status.state, status.attempt, status.epoch, status.cause]
             + [show(getattr(spec, name)) for name in fields]
             + (list(origin(result)) if result else ["", ""])
             + [result.seconds if result else None]
-            + [found.get(name) for name in metrics]
+            + [values.get(name) for name in metrics]
         )
     head = ["trial_id", "state", "attempt", "epoch", "cause", *fields]
     return _csv([*head, "code", "data", "seconds", *metrics], lines)
@@ -71,19 +71,19 @@ def configurations(groups: Sequence[Replicates]) -> str:
 def curves(groups: Sequence[Replicates]) -> str:
     """A line for each configuration and epoch: the test accuracy."""
     lines = [
-        [*_names(group), epoch, *_numbers(found)]
+        [*_names(group), epoch, *_numbers(accuracy)]
         for group in groups
-        for epoch, found in curve_of(group)
+        for epoch, accuracy in curve_of(group)
     ]
     return _csv([*_NAMED, "epoch", *NUMBERS], lines)
 
 
-def classes(material: Material) -> str:
+def classes(sweep: SweepResults) -> str:
     """A line for each configuration, seed and class: accuracy in %, and on how many images."""
     lines = [
-        [*_names(inside.group), seed, number, accuracy, images]
-        for inside in material.inside
-        for seed, arrays in inside.by_seed.items()
+        [*_names(probed.group), seed, number, accuracy, images]
+        for probed in sweep.probed
+        for seed, arrays in probed.by_seed.items()
         if "class_accuracy" in arrays
         for number, (accuracy, images) in enumerate(
             zip(arrays["class_accuracy"].tolist(), arrays["class_images"].tolist(), strict=True)
@@ -92,7 +92,7 @@ def classes(material: Material) -> str:
     return _csv([*_NAMED, "seed", "class", "accuracy", "images"], lines)
 
 
-def verdict_sheet(judged: Sequence[Verdict]) -> str:
+def verdicts(judged: Sequence[Verdict]) -> str:
     """A line for each published value and configuration of ours that it is for."""
     lines = []
     for verdict in judged:
@@ -138,8 +138,8 @@ def _names(group: Replicates) -> list[object]:
     ]  # fmt: skip
 
 
-def _numbers(found: Estimate | None) -> list[object]:
-    return [getattr(found, name) for name in NUMBERS] if found else [None] * len(NUMBERS)
+def _numbers(estimate: Estimate | None) -> list[object]:
+    return [getattr(estimate, name) for name in NUMBERS] if estimate else [None] * len(NUMBERS)
 
 
 def _csv(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Inside:
+class ProbedConfiguration:
     """The arrays of a configuration's replicates, by seed; trainer/probes has the names."""
 
     group: Replicates
@@ -37,14 +37,16 @@ class Inside:
         return next(iter(self.all(name)), None)
 
 
-def load(store: Store, groups: Sequence[Replicates]) -> list[Inside]:
+def read(store: Store, groups: Sequence[Replicates]) -> list[ProbedConfiguration]:
     """Configurations of which at least one replicate was probed."""
-    loaded = [Inside(group, dict(_by_seed(store, group.results))) for group in groups]
-    return [inside for inside in loaded if inside.by_seed]
+    configurations = [
+        ProbedConfiguration(group, dict(_by_seed(store, group.results))) for group in groups
+    ]
+    return [probed for probed in configurations if probed.by_seed]
 
 
-def _by_seed(store: Store, found: Iterable[Result]) -> Iterable[tuple[int, Arrays]]:
-    for result in found:
+def _by_seed(store: Store, of_group: Iterable[Result]) -> Iterable[tuple[int, Arrays]]:
+    for result in of_group:
         folder = store.attempt_folder(result.trial_id, result.attempt) / results.ARTIFACTS
         try:
             content = (folder / results.PROBES).read_bytes()

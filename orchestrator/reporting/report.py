@@ -13,63 +13,57 @@ from pathlib import Path
 from orchestrator.reporting import csv_tables, page, statements, verdicts
 from orchestrator.reporting.figures import drawing
 from orchestrator.reporting.figures.accuracy import accuracy_figures
-from orchestrator.reporting.figures.probes import inside_figures
+from orchestrator.reporting.figures.probes import probe_figures
 from orchestrator.reporting.published import Published, published
-from orchestrator.reporting.sweep_results import Material, collect
+from orchestrator.reporting.sweep_results import SweepResults
 from orchestrator.reporting.tables import Table, show, with_interval
-from orchestrator.reporting.tables import accuracy_table as table
-from orchestrator.store.store import Store
 from trainer.files import write_atomically
 from trainer.results import Result
-
-__all__ = ["Table", "build", "table"]
 
 INDEX = "index.html"
 
 
-def build(store: Store, sweep_name: str, out: Path | None = None) -> Path:
-    """Write the report of a sweep into the folder `out`; returns its index.html.
+def build(sweep: SweepResults, out: Path) -> Path:
+    """Write the report on a sweep into the folder `out`; returns its index.html.
 
-    `out` is `report/` in the sweep's folder of the store by default. Beside the page: each figure
-    as PNG and SVG, each table as CSV. Raises UserError for a sweep that was never launched.
+    Beside the page: each figure as PNG and SVG, each table as CSV.
     """
-    material, rows = collect(store, sweep_name), published()
-    out = out or store.sweep_folder(sweep_name) / "report"
     out.mkdir(parents=True, exist_ok=True)
-    drawn = [*accuracy_figures(material.groups, rows), *inside_figures(material.inside)]
-    for figure in drawn:
+    rows = published()
+    figures = [*accuracy_figures(sweep.groups, rows), *probe_figures(sweep.probed)]
+    for figure in figures:
         drawing.save(figure.figure, out, figure.name)
-    judged = verdicts.judge(rows, material.groups)
-    checked = statements.check(material.groups)
-    for name, content in csv_tables.all_sheets(material, judged, checked, rows).items():
+    judged = verdicts.judge(rows, sweep.groups)
+    checked = statements.check(sweep.groups)
+    for name, content in csv_tables.all_tables(sweep, judged, checked, rows).items():
         write_atomically(out / f"{name}.csv", content.encode())
     parts = [
-        *_summary(material),
+        *_summary(sweep),
         page.heading("Accuracy"),
-        page.table(table(material.specs, material.results, material.statuses)),
-        *(page.picture((out / f"{d.name}.svg").read_bytes(), d.name, d.caption) for d in drawn),
+        page.table(sweep.accuracy_table()),
+        *(page.picture((out / f"{f.name}.svg").read_bytes(), f.name, f.caption) for f in figures),
         page.heading("Against the paper"),
         *_against_the_paper(judged, checked, rows),
         page.heading("How it was computed"),
-        page.table(computed_table(material.results)),
-        page.folded("The sweep file", page.code(material.launch.source or "(not stored)")),
+        page.table(computed_table(sweep.results)),
+        page.folded("The sweep file", page.code(sweep.launch.source or "(not stored)")),
     ]
-    write_atomically(out / INDEX, page.page(f"Report: {sweep_name}", parts).encode())
+    write_atomically(out / INDEX, page.page(f"Report: {sweep.name}", parts).encode())
     return out / INDEX
 
 
-def _summary(material: Material) -> list[str]:
-    counts = Counter(status.state for status in material.statuses)
+def _summary(sweep: SweepResults) -> list[str]:
+    counts = Counter(status.state for status in sweep.statuses)
     states = ", ".join(f"{number} {state}" for state, number in counts.items())
-    parts = [page.paragraph(material.launch.description)] if material.launch.description else []
-    parts.append(page.paragraph(f"{len(material.specs)} trials: {states}."))
-    if material.unfinished:
-        missing = f"Not complete: {len(material.unfinished)} trials have no result (listed below)."
-        parts += [page.note([missing]), page.table(missing_table(material))]
+    parts = [page.paragraph(sweep.launch.description)] if sweep.launch.description else []
+    parts.append(page.paragraph(f"{len(sweep.specs)} trials: {states}."))
+    if sweep.unfinished:
+        missing = f"Not complete: {len(sweep.unfinished)} trials have no result (listed below)."
+        parts += [page.note([missing]), page.table(missing_table(sweep))]
     return parts
 
 
-def missing_table(material: Material) -> Table:
+def missing_table(sweep: SweepResults) -> Table:
     """Trials without a result: how far they came and, for failed ones, why."""
     rows = [
         [
@@ -79,7 +73,7 @@ def missing_table(material: Material) -> Table:
             "–" if status.test_accuracy is None else f"{status.test_accuracy:.1f}",
             status.cause,
         ]
-        for status in material.unfinished
+        for status in sweep.unfinished
     ]
     columns = ["trial", "state", "epoch", "last test accuracy (%)", "cause"]
     return Table("Trials without a result", columns, rows)
@@ -185,7 +179,7 @@ def computed_table(results: Sequence[Result]) -> Table:
         for name, value in facts.items():
             counts.setdefault(name, Counter())[value] += 1
     rows = [
-        [name, ", ".join(f"{value} ({number})" for value, number in found.items())]
-        for name, found in counts.items()
+        [name, ", ".join(f"{value} ({number})" for value, number in values.items())]
+        for name, values in counts.items()
     ]
     return Table("Numerics (number of results)", ["what", "values"], rows)

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 
 from orchestrator.errors import UserError
 from orchestrator.reporting import probe_results
+from orchestrator.reporting.probe_results import ProbedConfiguration
 from orchestrator.reporting.replicates import Replicates, gather
-from orchestrator.store.store import Launch, Store, TrialStatus
+from orchestrator.reporting.tables import Table, accuracy_table
+from orchestrator.store.records import Launch, TrialStatus
+from orchestrator.store.store import Store
 from trainer.results import Result
 from trainer.spec import TrialSpec
 
 
 @dataclass(frozen=True)
-class Material:
+class SweepResults:
     """A sweep as far as it has come."""
 
     launch: Launch
@@ -21,23 +24,34 @@ class Material:
     statuses: list[TrialStatus]
     """One for each spec."""
     results: list[Result]
+    """Of the finished trials, in the order of the specs."""
     groups: list[Replicates]
-    inside: list[probe_results.Inside]
+    """The results by configuration."""
+    probed: list[ProbedConfiguration]
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.launch.sweep
 
     @property
     def unfinished(self) -> list[TrialStatus]:
         """Trials without a result."""
         return [status for status in self.statuses if status.state != "finished"]
 
+    def accuracy_table(self) -> Table:
+        """Test accuracy by configuration."""
+        return accuracy_table(self.specs, self.results, self.statuses)
 
-def collect(store: Store, sweep_name: str) -> Material:
-    """Read what the newest launch of the sweep has left so far; raises UserError without one."""
+
+def read(store: Store, sweep_name: str) -> SweepResults:
+    """What the newest launch of the sweep has left so far. Raises UserError without one."""
     launch = store.newest_launch(sweep_name)
     if launch is None:
         known = ", ".join(store.sweeps()) or "none"
         raise UserError(f"sweep {sweep_name}: was never launched in {store.root}; known: {known}")
     specs = launch.specs
-    results = [found for spec in specs if (found := store.result(spec.trial_id))]
-    groups = gather(results)
     statuses = [store.state(spec) for spec in specs]
-    return Material(launch, specs, statuses, results, groups, probe_results.load(store, groups))
+    results = [result for spec in specs if (result := store.result(spec.trial_id))]
+    groups = gather(results)
+    return SweepResults(launch, specs, statuses, results, groups, probe_results.read(store, groups))

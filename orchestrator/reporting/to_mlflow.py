@@ -9,50 +9,48 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.errors import UserError
-from orchestrator.reporting.sweep_results import Material, collect
-from orchestrator.reporting.tables import Table, accuracy_table
-from orchestrator.store.store import Store
+from orchestrator.reporting.sweep_results import SweepResults
+from orchestrator.reporting.tables import Table
 from orchestrator.tracking.tracker import TAG_CHARACTERS, Run, Tracker
 
 FOLDER = "report"
 CHECK_S = 5.0
 
 
-def publish(store: Store, sweep: str, report: Path, tracker: Tracker) -> str:
+def publish(sweep: SweepResults, report: Path, tracker: Tracker, store_id: str) -> str:
     """Send the report in the folder `report`; returns the name of the run that has its files.
 
     Raises UnreachableError where the tracker is not reached, and UserError where it has none of
     the sweep's finished trials yet.
     """
     tracker.check(CHECK_S)
-    experiment = tracker.open(sweep)
-    material = collect(store, sweep)
-    run = _home(material, list(tracker.runs(experiment, store.identity)))
+    experiment = tracker.open(sweep.name)
+    run = _run_for_files(sweep, list(tracker.runs(experiment, store_id)))
     if run is None:
         raise UserError(
-            f"sweep {sweep}: the tracker has no finished trial of it yet; see: bnsweep sync {sweep}"
+            f"sweep {sweep.name}: the tracker has no finished trial of it yet; "
+            f"see: bnsweep sync {sweep.name}"
         )
     for path in sorted(report.iterdir()):
         if path.suffix in (".html", ".png", ".csv"):
             tracker.upload(run.run_id, path, FOLDER)
-    tracker.describe(experiment, text_of(material, run.name))
+    tracker.describe(experiment, description(sweep, run.name))
     return run.name
 
 
-def _home(material: Material, runs: list[Run]) -> Run | None:
+def _run_for_files(sweep: SweepResults, runs: list[Run]) -> Run | None:
     """The run of the first finished trial that the tracker has."""
     by_trial = {run.trial_id: run for run in reversed(runs)}  # the oldest of several, as in audit
-    found = (by_trial.get(result.trial_id) for result in material.results)
-    return next((run for run in found if run is not None), None)
+    return next((by_trial[r.trial_id] for r in sweep.results if r.trial_id in by_trial), None)
 
 
-def text_of(material: Material, run_name: str) -> str:
+def description(sweep: SweepResults, run_name: str) -> str:
     """Markdown within MLflow's limit: rows that do not fit are left to the page."""
-    table = accuracy_table(material.specs, material.results, material.statuses)
+    table = sweep.accuracy_table()
     end = f"\n\nThe whole report: `{FOLDER}/index.html` among the artifacts of the run {run_name}."
-    lines = [material.launch.description, "", table.title, "", *_markdown(table)]
-    if material.unfinished:
-        lines.insert(1, f"Not complete: {len(material.unfinished)} trials have no result.")
+    lines = [sweep.launch.description, "", table.title, "", *_markdown(table)]
+    if sweep.unfinished:
+        lines.insert(1, f"Not complete: {len(sweep.unfinished)} trials have no result.")
     while len("\n".join(lines)) + len(end) > TAG_CHARACTERS:
         lines.pop()
     return "\n".join(lines).strip() + end

@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 
 from orchestrator.reporting.figures import drawing
 from orchestrator.reporting.figures.panels import (
-    MOST_SLICES,
-    Drawn,
-    best,
+    MAX_PANELS,
+    CaptionedFigure,
     caption,
-    slices,
+    published_accuracy,
+    split_into_panels,
     value_of,
 )
 from orchestrator.reporting.published import Published
@@ -21,12 +21,12 @@ from orchestrator.reporting.replicates import Replicates, mode
 
 def by_category(
     groups: Sequence[Replicates], axis: str, rows: Sequence[Published] = ()
-) -> Drawn | None:
-    """Bars: a group for each value of `axis`, a bar a mode, a panel for each slice."""
-    found = dict(list(slices(groups, axis).items())[:MOST_SLICES])
-    figure, axes = drawing.panels(len(found))
-    paper, names_height = False, 0.0
-    for panel, (name, members) in zip(axes, found.items(), strict=True):
+) -> CaptionedFigure | None:
+    """Bars: a group for each value of `axis`, a bar for each mode."""
+    panels = dict(list(split_into_panels(groups, axis).items())[:MAX_PANELS])
+    figure, axes = drawing.panels(len(panels))
+    has_published, names_height = False, 0.0
+    for panel, (name, members) in zip(axes, panels.items(), strict=True):
         values = list(dict.fromkeys(value_of(member.spec, axis) for member in members))
         labels = drawing.modes(members)
         for position, label in enumerate(labels):
@@ -36,14 +36,14 @@ def by_category(
                 offset = (position - (len(labels) - 1) / 2) * 0.8 / len(labels)
                 places = [place + offset for place in places]
             width = 0.6 if axis == "trainable" else 0.8 / len(labels)
-            paper |= _bars(panel, label, places, list(bars.values()), width, rows)
+            has_published |= _bars(panel, label, places, list(bars.values()), width, rows)
         names_height = max(names_height, drawing.names_below(panel, values))
         drawing.title(panel, name, members)
-    drawing.make_higher(figure, names_height * drawing.rows(len(found)))
+    drawing.make_higher(figure, names_height * drawing.rows(len(panels)))
     drawing.percent(axes)
-    if axis != "trainable" or paper:
-        drawing.legend(figure, axes, paper)
-    return Drawn(f"accuracy_by_{axis}", caption(f"Test accuracy by {axis}"), figure)
+    if axis != "trainable" or has_published:
+        drawing.legend(figure, axes, has_published)
+    return CaptionedFigure(f"accuracy_by_{axis}", caption(f"Test accuracy by {axis}"), figure)
 
 
 def _bars(
@@ -58,19 +58,19 @@ def _bars(
     estimates = [member.estimate() for member in members]
     panel.bar(
         places,
-        [found.mean if found else 0.0 for found in estimates],
+        [e.mean if e else 0.0 for e in estimates],
         width,
-        yerr=[(found.half_width or 0.0) if found else 0.0 for found in estimates],
+        yerr=[(e.half_width or 0.0) if e else 0.0 for e in estimates],
         color="white" if style.hatch else "0.8",
         edgecolor=style.colour,
         hatch=style.hatch,
         capsize=2.5,
         label=label,
     )
-    paper = False
+    has_published = False
     for place, member in zip(places, members, strict=True):
         drawing.seeds(panel, place, member.values(), "0.3")
-        if (value := best(rows, member.spec)) is not None:
-            paper = True
+        if (value := published_accuracy(rows, member.spec)) is not None:
+            has_published = True
             panel.plot([place], [value], color="0.4", marker="o", markerfacecolor="white")
-    return paper
+    return has_published

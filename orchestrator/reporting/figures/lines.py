@@ -9,41 +9,44 @@ from matplotlib.figure import Figure
 
 from orchestrator.reporting.figures import drawing
 from orchestrator.reporting.figures.panels import (
-    MOST_SLICES,
-    Drawn,
-    Slices,
-    alt_init,
-    best,
+    MAX_PANELS,
+    CaptionedFigure,
+    Panels,
     caption,
-    slices,
+    published_accuracy,
+    published_other_init,
+    split_into_panels,
 )
 from orchestrator.reporting.published import Published
 from orchestrator.reporting.replicates import Replicates, mode
 from orchestrator.reporting.statistics import Estimate
 from trainer.spec import TrialSpec
 
+X = Callable[[TrialSpec], float]
+"""Where a configuration stands on the x axis."""
+
 
 def against_axis(
     groups: Sequence[Replicates], axis: str, rows: Sequence[Published]
-) -> Drawn | None:
-    """Accuracy against a numeric field, a line a mode, a panel for each slice with two values."""
+) -> CaptionedFigure | None:
+    """Accuracy against a numeric field of the spec, a line for each mode."""
 
     def x(spec: TrialSpec) -> float:
         return float(getattr(spec, axis))
 
-    found = {k: g for k, g in slices(groups, axis).items() if len({x(m.spec) for m in g}) > 1}
+    panels = _with_several_x(split_into_panels(groups, axis), x)
     reference = rows if axis in ("depth", "width") else ()
-    title = {"depth": "depth (weight layers)", "width": "width scale W"}.get(axis, axis)
-    figure = _line_panels(found, x, title, reference)
+    label = {"depth": "depth (weight layers)", "width": "width scale W"}.get(axis, axis)
+    figure = _line_panels(panels, x, label, reference)
     if figure is None:
         return None
-    return Drawn(f"accuracy_{axis}", caption(f"Test accuracy against {axis}"), figure)
+    return CaptionedFigure(f"accuracy_{axis}", caption(f"Test accuracy against {axis}"), figure)
 
 
 def against_count(
     groups: Sequence[Replicates], field: str, rows: Sequence[Published]
-) -> Drawn | None:
-    """Accuracy against the number of BN or of all parameters; lines join networks of a width."""
+) -> CaptionedFigure | None:
+    """Accuracy against the number of BN or of all parameters; see `_networks_in_lines`."""
     counts = {
         (g.spec.model, g.spec.depth, g.spec.width): float(getattr(g.results[0].counts, field))
         for g in groups
@@ -52,86 +55,95 @@ def against_count(
     def x(spec: TrialSpec) -> float:
         return counts[spec.model, spec.depth, spec.width]
 
-    found = {
-        key: members
-        for key, members in slices(groups, "depth", "width").items()
-        if len({x(member.spec) for member in members}) > 1
-    }
-    title = {"bn": "BatchNorm parameters", "total": "parameters"}[field]
-    figure = _line_panels(found, x, title, rows, ticks=False)
+    panels = _with_several_x(split_into_panels(groups, "depth", "width"), x)
+    label = {"bn": "BatchNorm parameters", "total": "parameters"}[field]
+    figure = _line_panels(panels, x, label, rows, ticks=False)
     if figure is None:
         return None
-    return Drawn(f"accuracy_{field}_parameters", caption(f"Test accuracy against {title}"), figure)
+    return CaptionedFigure(
+        f"accuracy_{field}_parameters", caption(f"Test accuracy against {label}"), figure
+    )
+
+
+def _with_several_x(panels: Panels, x: X) -> Panels:
+    return {
+        title: members
+        for title, members in panels.items()
+        if len({x(member.spec) for member in members}) > 1
+    }
 
 
 def _line_panels(
-    found: Slices,
-    x: Callable[[TrialSpec], float],
-    title: str,
-    rows: Sequence[Published],
-    ticks: bool = True,
+    panels: Panels, x: X, label: str, rows: Sequence[Published], ticks: bool = True
 ) -> Figure | None:
-    if not found:
+    if not panels:
         return None
-    shown = dict(list(found.items())[:MOST_SLICES])
-    figure, axes = drawing.panels(len(shown))
-    paper = False
-    for panel, (name, members) in zip(axes, shown.items(), strict=True):
-        for label in drawing.modes(members):
-            paper |= _lines(panel, label, [m for m in members if mode(m.spec) == label], x, rows)
+    panels = dict(list(panels.items())[:MAX_PANELS])
+    figure, axes = drawing.panels(len(panels))
+    has_published = False
+    for panel, (title, members) in zip(axes, panels.items(), strict=True):
+        for name in drawing.modes(members):
+            of_mode = [member for member in members if mode(member.spec) == name]
+            for line in _networks_in_lines(of_mode):
+                has_published |= _line(panel, name, sorted(line, key=lambda m: x(m.spec)), x, rows)
         if ticks:
             drawing.ticks_at(panel, [x(member.spec) for member in members])
         else:
             drawing.logarithmic(panel)
-        drawing.title(panel, name, members)
-        panel.set_xlabel(title)
+        drawing.title(panel, title, members)
+        panel.set_xlabel(label)
     drawing.percent(axes)
-    drawing.legend(figure, axes, paper)
+    drawing.legend(figure, axes, has_published)
     return figure
 
 
-def _lines(
-    panel: Axes,
-    label: str,
-    members: Sequence[Replicates],
-    x: Callable[[TrialSpec], float],
-    rows: Sequence[Published],
-) -> bool:
+def _networks_in_lines(members: Sequence[Replicates]) -> list[list[Replicates]]:
+    """A line joins networks that differ in depth alone; one that is the only one of its width is
+    joined with the other widths of its depth."""
+    of_width = [
+        [member for member in members if member.spec.width == width]
+        for width in sorted({member.spec.width for member in members})
+    ]
+    only_ones = {line[0].spec.depth for line in of_width if len(line) == 1}
+    of_depth = [
+        [member for member in members if member.spec.depth == depth] for depth in sorted(only_ones)
+    ]
+    return [line for line in of_width if len(line) > 1] + of_depth
+
+
+def _line(panel: Axes, name: str, line: list[Replicates], x: X, rows: Sequence[Published]) -> bool:
     """Ours with intervals, and the paper's hollow; whether there were any of the paper's."""
-    style = drawing.look(label)
-    paper = False
-    for width in sorted({member.spec.width for member in members}):
-        line = sorted((m for m in members if m.spec.width == width), key=lambda m: x(m.spec))
-        values = [(x(m.spec), found) for m in line if (found := m.estimate())]
-        _means(panel, values, style, label)
-        for member in line:
-            drawing.seeds(panel, x(member.spec), member.values(), style.colour)
-        theirs = [(x(m.spec), value) for m in line if (value := best(rows, m.spec)) is not None]
-        if theirs:
-            paper = True
-            panel.plot(
-                *zip(*theirs, strict=True),
-                color=style.colour,
-                marker=style.marker,
-                linestyle=":",
-                linewidth=1,
-                markersize=8,
-                markerfacecolor="none",
-                zorder=3,
-            )
-        if label == "bn_only":
-            _unidentified(panel, [(x(m.spec), alt_init(rows, m.spec)) for m in line])
-    return paper
+    style = drawing.look(name)
+    means = [(x(m.spec), accuracy) for m in line if (accuracy := m.estimate())]
+    _means(panel, means, style, name)
+    for member in line:
+        drawing.seeds(panel, x(member.spec), member.values(), style.colour)
+    if name == "bn_only":
+        _other_init(panel, [(x(m.spec), published_other_init(rows, m.spec)) for m in line])
+    published = [(x(m.spec), published_accuracy(rows, m.spec)) for m in line]
+    published = [(place, value) for place, value in published if value is not None]
+    if published:
+        panel.plot(
+            *zip(*published, strict=True),
+            color=style.colour,
+            marker=style.marker,
+            linestyle=":",
+            linewidth=1,
+            markersize=8,
+            markerfacecolor="none",
+            zorder=3,
+        )
+    return bool(published)
 
 
 def _means(
-    panel: Axes, values: Sequence[tuple[float, Estimate]], style: drawing.Look, label: str
+    panel: Axes, means: Sequence[tuple[float, Estimate]], style: drawing.Look, label: str
 ) -> None:
     """A line through the means, with their intervals."""
     panel.errorbar(
-        [place for place, _ in values],
-        [found.mean for _, found in values],
-        yerr=[found.half_width or 0.0 for _, found in values],
+        [place for place, _ in means],
+        [accuracy.mean for _, accuracy in means],
+        yerr=[accuracy.half_width or 0.0 for _, accuracy in means],
         color=style.colour,
         marker=style.marker,
         linestyle=style.line,
@@ -141,7 +153,7 @@ def _means(
     )
 
 
-def _unidentified(panel: Axes, points: Sequence[tuple[float, float | None]]) -> None:
+def _other_init(panel: Axes, points: Sequence[tuple[float, float | None]]) -> None:
     """The paper's second bn_only curve: how its BatchNorm began is not known, so a line only."""
     known = [(place, value) for place, value in points if value is not None]
     if known:
@@ -149,31 +161,31 @@ def _unidentified(panel: Axes, points: Sequence[tuple[float, float | None]]) -> 
         panel.plot(*zip(*known, strict=True), "+:", color="0.5", linewidth=1, label=label)
 
 
-def against_k(groups: Sequence[Replicates]) -> Drawn | None:
+def against_k(groups: Sequence[Replicates]) -> CaptionedFigure | None:
     """random_k against k; bn_only of the same network as a level."""
-    found = {
-        key: members
-        for key, members in slices(groups).items()
+    panels = {
+        title: members
+        for title, members in split_into_panels(groups).items()
         if len({member.spec.k for member in members if member.spec.k}) > 1
     }
-    if not found:
+    if not panels:
         return None
-    shown = dict(list(found.items())[:MOST_SLICES])
-    figure, axes = drawing.panels(len(shown))
-    for panel, (name, members) in zip(axes, shown.items(), strict=True):
+    panels = dict(list(panels.items())[:MAX_PANELS])
+    figure, axes = drawing.panels(len(panels))
+    for panel, (title, members) in zip(axes, panels.items(), strict=True):
         _k_panel(panel, members)
-        drawing.title(panel, name, members)
+        drawing.title(panel, title, members)
     drawing.percent(axes)
     drawing.legend(figure, axes)
     text = "Accuracy of k random weights for each output channel; k = 2 is as many as γ and β"
-    return Drawn("random_k", caption(text), figure)
+    return CaptionedFigure("random_k", caption(text), figure)
 
 
 def _k_panel(panel: Axes, members: Sequence[Replicates]) -> None:
     line = sorted((m for m in members if m.spec.k), key=lambda m: m.spec.k)
-    values = [(float(m.spec.k), found) for m in line if (found := m.estimate())]
+    means = [(float(m.spec.k), accuracy) for m in line if (accuracy := m.estimate())]
     style = drawing.look("random_2")
-    _means(panel, values, style, "random_k")
+    _means(panel, means, style, "random_k")
     for member in line:
         drawing.seeds(panel, member.spec.k, member.values(), style.colour)
     for member in members:
@@ -182,5 +194,5 @@ def _k_panel(panel: Axes, members: Sequence[Replicates]) -> None:
             colour = drawing.look("bn_only").colour
             panel.axhline(level.mean, color=colour, label="bn_only")
             panel.axhspan(level.low, level.high, color=colour, alpha=0.15, linewidth=0)
-    drawing.ticks_at(panel, [k for k, _ in values])
+    drawing.ticks_at(panel, [k for k, _ in means])
     panel.set_xlabel("k (trained weights of each output channel)")

@@ -1,4 +1,7 @@
-"""What belongs in one panel: configurations that differ in nothing but mode and the x axis."""
+"""What belongs in one panel, and the paper's values for it.
+
+A panel has configurations that differ in nothing but mode and the x axis.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,17 @@ from orchestrator.reporting.replicates import ACCURACY, Replicates, mode, origin
 from orchestrator.reporting.tables import show
 from trainer.spec import TrialSpec
 
-MOST_SLICES = 6
-"""Panels of one figure; a sweep with more slices has the rest in the tables."""
+MAX_PANELS = 6
+"""Of one figure; a sweep that would need more has the rest in the tables."""
 
 NETWORK = {"model", "depth", "width"}
 
-Slices = dict[str, list[Replicates]]
+Panels = dict[str, list[Replicates]]
+"""The configurations of each panel, by its title."""
 
 
 @dataclass(frozen=True)
-class Drawn:
+class CaptionedFigure:
     """A figure and what stands below it."""
 
     name: str
@@ -31,37 +35,42 @@ class Drawn:
     figure: Figure
 
 
-def slices(groups: Sequence[Replicates], *along: str) -> Slices:
-    """Groups that differ in nothing but mode and `along`; the key names what tells slices apart.
+def split_into_panels(groups: Sequence[Replicates], *along: str) -> Panels:
+    """Groups that differ in nothing but mode and `along` share a panel.
 
-    Where the network is not what varies along the x axis, the name begins with it.
+    Its title names what tells it from the others; where the network is not what varies along the
+    x axis, the title begins with it.
     """
     axes = [a for a in varied([g.spec for g in groups]) if a not in (*along, "trainable")]
     by_network = not NETWORK & set(along)
     if by_network:
         axes = [axis for axis in axes if axis not in NETWORK]
     several_origins = len({origin(group.results[0]) for group in groups}) > 1
-    found: Slices = {}
+    panels: Panels = {}
     for group in groups:
         parts = [network(group.spec)] if by_network else []
         parts += [f"{axis} {value_of(group.spec, axis)}" for axis in axes]
         if several_origins:
             parts.append(f"code {origin(group.results[0])[0][:8]}")
-        found.setdefault(", ".join(parts), []).append(group)
-    return found
+        panels.setdefault(", ".join(parts), []).append(group)
+    return panels
 
 
-def best(rows: Sequence[Published], spec: TrialSpec, metric: str = ACCURACY) -> float | None:
+def published_accuracy(
+    rows: Sequence[Published], spec: TrialSpec, metric: str = ACCURACY
+) -> float | None:
     """The published accuracy of `spec`'s network and mode, the most precise one."""
-    found = [row for row in rows if row.target == metric and row.matches(spec)]
-    return min(found, key=lambda row: row.precision).value if found else None
+    matching = [row for row in rows if row.target == metric and row.matches(spec)]
+    return min(matching, key=lambda row: row.precision).value if matching else None
 
 
-def alt_init(rows: Sequence[Published], spec: TrialSpec) -> float | None:
+def published_other_init(rows: Sequence[Published], spec: TrialSpec) -> float | None:
     """The published accuracy of bn_only from an initialisation that could not be identified."""
     network = (spec.dataset, spec.model, spec.depth, spec.width)
-    named = {(r.dataset, r.architecture, r.depth, r.width): r.value for r in rows if alternative(r)}
-    return named.get(network) if as_initialised(spec) else None
+    values = {
+        (r.dataset, r.architecture, r.depth, r.width): r.value for r in rows if alternative(r)
+    }
+    return values.get(network) if as_initialised(spec) else None
 
 
 def value_of(spec: TrialSpec, axis: str) -> str:

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from orchestrator.reporting.figures import drawing
-from orchestrator.reporting.figures.panels import MOST_SLICES, Drawn, slices
-from orchestrator.reporting.probe_results import Inside
+from orchestrator.reporting.figures.panels import MAX_PANELS, CaptionedFigure, split_into_panels
+from orchestrator.reporting.probe_results import ProbedConfiguration
 from orchestrator.reporting.replicates import Replicates, mode
 from orchestrator.reporting.statements import BELOW
 from orchestrator.reporting.statistics import estimate
@@ -21,26 +21,29 @@ SEEDS = "Means over seeds, each seed a dot; 95 % t intervals from three seeds on
 UNITS_OFF = "trained/relu_units_off"
 
 
-def inside_figures(found: Sequence[Inside]) -> list[Drawn]:
+Panels = dict[str, list[ProbedConfiguration]]
+
+
+def probe_figures(probed: Sequence[ProbedConfiguration]) -> list[CaptionedFigure]:
     """Every figure for which the networks were probed."""
-    panels = _panels(found)
-    drawn = [
+    panels = _panels(probed)
+    figures = [
         histograms(panels, "gamma", "γ"),
         histograms(panels, "beta", "β"),
-        shares([inside.group for inside in found]),
+        shares([each.group for each in probed]),
         pruning(panels),
         feature_maps(panels),
     ]
-    return [figure for figure in drawn if figure is not None]
+    return [figure for figure in figures if figure is not None]
 
 
-def _panels(found: Sequence[Inside]) -> dict[str, list[Inside]]:
-    """The modes of each slice, in order."""
-    by_group = {id(inside.group): inside for inside in found}
-    named = slices([inside.group for inside in found])
+def _panels(probed: Sequence[ProbedConfiguration]) -> Panels:
+    """The modes of each panel, in order."""
+    by_group = {id(each.group): each for each in probed}
+    panels = split_into_panels([each.group for each in probed])
     return {
         name: [by_group[id(m)] for m in _ordered(members)]
-        for name, members in list(named.items())[:MOST_SLICES]
+        for name, members in list(panels.items())[:MAX_PANELS]
     }
 
 
@@ -49,19 +52,19 @@ def _ordered(members: Sequence[Replicates]) -> list[Replicates]:
     return sorted(members, key=lambda member: order.index(mode(member.spec)))
 
 
-def histograms(panels: dict[str, list[Inside]], name: str, symbol: str) -> Drawn | None:
+def histograms(panels: Panels, name: str, symbol: str) -> CaptionedFigure | None:
     """Density of γ or β over all layers, the replicates' together, a line a mode."""
-    panels = {key: _trained(kept) for key, found in panels.items() if (kept := _with(found, name))}
+    panels = {key: _trained(kept) for key, kept in _with(panels, name).items()}
     if not panels:
         return None
     figure, axes = drawing.panels(len(panels))
     for panel, (title, members) in zip(axes, panels.items(), strict=True):
-        for inside in members:
-            _density(panel, inside, name)
+        for probed in members:
+            _density(panel, probed, name)
         if name == "gamma":
             _initial(panel, members[0].group.spec.bn_init)
         panel.set_yscale("log")
-        drawing.title(panel, title, [inside.group for inside in members])
+        drawing.title(panel, title, [probed.group for probed in members])
         panel.set_xlabel(f"{symbol} (all layers)")
     axes[0].set_ylabel("density (log scale)")
     drawing.legend(figure, axes)
@@ -69,34 +72,34 @@ def histograms(panels: dict[str, list[Inside]], name: str, symbol: str) -> Drawn
         f"Distribution of {symbol} after training, all layers and seeds together, "
         "in the modes that train BatchNorm."
     )
-    return Drawn(f"{name}_histogram", text, figure)
+    return CaptionedFigure(f"{name}_histogram", text, figure)
 
 
-def _trained(found: list[Inside]) -> list[Inside]:
+def _trained(members: list[ProbedConfiguration]) -> list[ProbedConfiguration]:
     """Those whose γ and β are not all as they began; all, where there are no such."""
-    moved = [inside for inside in found if trains_batch_norm(inside.group.spec.trainable)]
-    return moved or found
+    trained = [each for each in members if trains_batch_norm(each.group.spec.trainable)]
+    return trained or members
 
 
-def _density(panel: Axes, inside: Inside, name: str) -> None:
-    values = np.concatenate(inside.all(name))
-    style = drawing.look(mode(inside.group.spec))
+def _density(panel: Axes, probed: ProbedConfiguration, name: str) -> None:
+    values = np.concatenate(probed.all(name))
+    style = drawing.look(mode(probed.group.spec))
     low, high = np.floor(values.min() * 10) / 10, np.ceil(values.max() * 10) / 10
     edges = np.arange(low, high + 0.15, 0.05)
     counts, _ = np.histogram(values, edges)
     density = counts / (counts.sum() * 0.05)
     centres = (edges[:-1] + edges[1:]) / 2
-    shown = density > 0
+    drawn = density > 0
     panel.plot(
-        centres[shown],
-        density[shown],
+        centres[drawn],
+        density[drawn],
         color=style.colour,
         linestyle=style.line,
         marker=style.marker,
-        markevery=max(1, int(shown.sum()) // 8),
+        markevery=max(1, int(drawn.sum()) // 8),
         markersize=3.5,
         linewidth=1.1,
-        label=mode(inside.group.spec),
+        label=mode(probed.group.spec),
     )
 
 
@@ -107,30 +110,32 @@ def _initial(panel: Axes, bn_init: str) -> None:
         panel.plot(span, [height, height], color="0.6", linewidth=3, alpha=0.5, label="initial")
 
 
-def _with(found: Sequence[Inside], name: str) -> list[Inside]:
-    return [inside for inside in found if inside.all(name)]
+def _with(panels: Panels, name: str) -> Panels:
+    """The panels with only those configurations that have the array, where any has."""
+    kept = {key: [each for each in members if each.all(name)] for key, members in panels.items()}
+    return {key: members for key, members in kept.items() if members}
 
 
-def shares(groups: Sequence[Replicates]) -> Drawn | None:
+def shares(groups: Sequence[Replicates]) -> CaptionedFigure | None:
     """Disabled features and dead ReLUs by network and mode."""
     titles = {BELOW: "share of |γ| < 0.01 (%)", UNITS_OFF: "share of dead ReLUs (%)"}
     groups = [group for group in groups if any(group.values(metric) for metric in titles)]
     if not groups:
         return None
     figure, axes = drawing.panels(len(titles), columns=2, share_y=False)
-    named = dict(list(slices(groups).items())[:MOST_SLICES])
+    networks = dict(list(split_into_panels(groups).items())[:MAX_PANELS])
     labels = drawing.modes(groups)
     for panel, (metric, title) in zip(axes, titles.items(), strict=True):
         for position, label in enumerate(labels):
             offset = (position - (len(labels) - 1) / 2) * 0.84 / len(labels)
             bars = {
                 place + offset: member
-                for place, members in enumerate(named.values())
+                for place, members in enumerate(networks.values())
                 for member in members
                 if mode(member.spec) == label
             }
             _share_bars(panel, label, bars, metric, 0.84 / len(labels))
-        names_height = drawing.names_below(panel, list(named))
+        names_height = drawing.names_below(panel, list(networks))
         panel.set_ylim(0, min(100.0, panel.get_ylim()[1]))
         panel.set_ylabel(title)
     drawing.make_higher(figure, names_height)
@@ -138,7 +143,7 @@ def shares(groups: Sequence[Replicates]) -> Drawn | None:
     text = (
         "Disabled features (left), and ReLUs that are off on more than 99 % of the inputs (right)"
     )
-    return Drawn("disabled_features", f"{text}. {SEEDS}", figure)
+    return CaptionedFigure("disabled_features", f"{text}. {SEEDS}", figure)
 
 
 def _share_bars(
@@ -149,12 +154,12 @@ def _share_bars(
     width: float,
 ) -> None:
     style = drawing.look(label)
-    found = [member.estimate(metric) for member in bars.values()]
+    estimates = [member.estimate(metric) for member in bars.values()]
     panel.bar(
         list(bars),
-        [share.mean if share else 0.0 for share in found],
+        [share.mean if share else 0.0 for share in estimates],
         width,
-        yerr=[drawing.margin(share) if share else 0.0 for share in found],
+        yerr=[drawing.margin(share) if share else 0.0 for share in estimates],
         color="white" if style.hatch else "0.8",
         edgecolor=style.colour,
         hatch=style.hatch,
@@ -165,52 +170,52 @@ def _share_bars(
         drawing.seeds(panel, place, member.values(metric), "0.3")
 
 
-def pruning(panels: dict[str, list[Inside]]) -> Drawn | None:
+def pruning(panels: Panels) -> CaptionedFigure | None:
     """Accuracy after setting γ below a threshold to zero; the level is the accuracy before."""
-    panels = {k: kept for k, found in panels.items() if (kept := _with(found, "pruned_accuracy"))}
+    panels = _with(panels, "pruned_accuracy")
     if not panels:
         return None
     figure, axes = drawing.panels(len(panels))
     for panel, (title, members) in zip(axes, panels.items(), strict=True):
-        for position, inside in enumerate(members):
-            _pruning_line(panel, inside, 1.05 ** (position - (len(members) - 1) / 2))
+        for position, probed in enumerate(members):
+            _pruning_line(panel, probed, 1.05 ** (position - (len(members) - 1) / 2))
         panel.set_xscale("log")
-        drawing.title(panel, title, [inside.group for inside in members])
+        drawing.title(panel, title, [probed.group for probed in members])
         panel.set_xlabel("threshold on |γ|")
     drawing.percent(axes)
     drawing.legend(figure, axes)
     text = (
         "Test accuracy after setting γ to zero where |γ| is below a threshold, without retraining"
     )
-    return Drawn("pruning", f"{text}. {SEEDS} {_images(panels)}", figure)
+    return CaptionedFigure("pruning", f"{text}. {SEEDS} {_images(panels)}", figure)
 
 
-def _pruning_line(panel: Axes, inside: Inside, aside: float) -> None:
+def _pruning_line(panel: Axes, probed: ProbedConfiguration, aside: float) -> None:
     """`aside`: a factor that moves the points of one mode beside those of another."""
-    style = drawing.look(mode(inside.group.spec))
-    thresholds = inside.all("prune_thresholds")[0]
-    columns = np.stack(inside.all("pruned_accuracy")).T.tolist()
-    found = [share for column in columns if (share := estimate(column))]
+    style = drawing.look(mode(probed.group.spec))
+    thresholds = probed.all("prune_thresholds")[0]
+    columns = np.stack(probed.all("pruned_accuracy")).T.tolist()
+    estimates = [share for column in columns if (share := estimate(column))]
     panel.errorbar(
         thresholds * aside,
-        [share.mean for share in found],
-        yerr=[drawing.margin(share) for share in found],
+        [share.mean for share in estimates],
+        yerr=[drawing.margin(share) for share in estimates],
         color=style.colour,
         marker=style.marker,
         linestyle=style.line,
         capsize=2,
         elinewidth=0.8,
-        label=mode(inside.group.spec),
+        label=mode(probed.group.spec),
     )
     for threshold, column in zip(thresholds, columns, strict=True):
         drawing.seeds(panel, threshold * aside, column, style.colour)
 
 
-def _images(panels: dict[str, list[Inside]]) -> str:
+def _images(panels: Panels) -> str:
     """On how many test images the probes measured."""
-    members = [inside for found in panels.values() for inside in found]
-    counts = {int(count) for inside in members for count in inside.all("images")}
-    whole = {int(count) for inside in members for count in inside.all("of_images")}
+    members = [probed for configurations in panels.values() for probed in configurations]
+    counts = {int(count) for probed in members for count in probed.all("images")}
+    whole = {int(count) for probed in members for count in probed.all("of_images")}
     if counts == whole:
         return "All test images."
     low, high = min(counts), max(counts)
@@ -218,25 +223,25 @@ def _images(panels: dict[str, list[Inside]]) -> str:
     return f"Measured on {number} of {max(whole):,} test images."
 
 
-def feature_maps(panels: dict[str, list[Inside]]) -> Drawn | None:
+def feature_maps(panels: Panels) -> CaptionedFigure | None:
     """One test image in an early and a late convolution of a network, by mode."""
     name, members = max(
-        ((key, _with(found, "features_late")) for key, found in panels.items()),
+        _with(panels, "features_late").items(),
         key=lambda item: len(item[1]),
         default=("", []),
     )
     if not members:
         return None
     figure, axes = drawing.panels(len(members) * 2, columns=2, height=1.15, share_y=False)
-    for row, inside in enumerate(members):
+    for row, probed in enumerate(members):
         for column, place in enumerate(("early", "late")):
             panel = axes[2 * row + column]
-            maps = inside.all(f"features_{place}")[0][0].astype(np.float32)
+            maps = probed.all(f"features_{place}")[0][0].astype(np.float32)
             panel.imshow(_mosaic(maps), cmap="gray", interpolation="nearest", aspect="equal")
             panel.set_axis_off()
-            panel.set_title(f"{mode(inside.group.spec)}, {place} convolution")
+            panel.set_title(f"{mode(probed.group.spec)}, {place} convolution")
     text = "Feature maps of one test image in the first and the last spatial convolution"
-    return Drawn(
+    return CaptionedFigure(
         "feature_maps", f"{text} ({name}, first seed); each scaled to full contrast.", figure
     )
 

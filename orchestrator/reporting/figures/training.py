@@ -8,19 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.reporting.figures import drawing
-from orchestrator.reporting.figures.panels import MOST_SLICES, Drawn, slices
+from orchestrator.reporting.figures.panels import MAX_PANELS, CaptionedFigure, split_into_panels
 from orchestrator.reporting.replicates import ACCURACY, Replicates, mode
 from orchestrator.reporting.statistics import Estimate, estimate
 
 
-def over_training(groups: Sequence[Replicates]) -> Drawn | None:
+def over_training(groups: Sequence[Replicates]) -> CaptionedFigure | None:
     """Test accuracy after each epoch: mean over seeds, band of the 95 % interval."""
-    found = dict(list(slices(groups).items())[:MOST_SLICES])
-    found = {key: members for key, members in found.items() if members[0].spec.epochs > 0}
-    if not found:
+    panels = dict(list(split_into_panels(groups).items())[:MAX_PANELS])
+    panels = {name: members for name, members in panels.items() if members[0].spec.epochs > 0}
+    if not panels:
         return None
-    figure, axes = drawing.panels(len(found))
-    for panel, (name, members) in zip(axes, found.items(), strict=True):
+    figure, axes = drawing.panels(len(panels))
+    for panel, (name, members) in zip(axes, panels.items(), strict=True):
         for label in drawing.modes(members):
             for member in members:
                 if mode(member.spec) == label:
@@ -36,7 +36,7 @@ def over_training(groups: Sequence[Replicates]) -> Drawn | None:
         "Test accuracy over training: means over seeds, with bands of the 95 % t interval "
         "(of one or two seeds: a thin line for each). Dotted: the learning rate falls."
     )
-    return Drawn("training_curves", text, figure)
+    return CaptionedFigure("training_curves", text, figure)
 
 
 def _curve(panel: Axes, label: str, member: Replicates) -> None:
@@ -45,7 +45,7 @@ def _curve(panel: Axes, label: str, member: Replicates) -> None:
     epochs = [epoch for epoch, _ in curve]
     panel.plot(
         epochs,
-        [found.mean for _, found in curve],
+        [accuracy.mean for _, accuracy in curve],
         color=style.colour,
         linestyle=style.line,
         marker=style.marker,
@@ -57,8 +57,8 @@ def _curve(panel: Axes, label: str, member: Replicates) -> None:
         return
     panel.fill_between(
         epochs,
-        [found.low for _, found in curve],
-        [found.high for _, found in curve],
+        [accuracy.low for _, accuracy in curve],
+        [accuracy.high for _, accuracy in curve],
         color=style.colour,
         alpha=0.15,
         linewidth=0,
@@ -79,4 +79,4 @@ def curve_of(group: Replicates, metric: str = ACCURACY) -> list[tuple[int, Estim
         for record in result.history:
             if metric in record.metrics:
                 values.setdefault(record.epoch, []).append(record.metrics[metric])
-    return [(epoch, found) for epoch in sorted(values) if (found := estimate(values[epoch]))]
+    return [(epoch, mean) for epoch in sorted(values) if (mean := estimate(values[epoch]))]

@@ -13,7 +13,7 @@ from orchestrator.errors import UnreachableError
 def test_the_help_names_every_verb_and_what_it_does(bnsweep):
     said = bnsweep("--help")
     assert said.code == 0
-    for verb, (_, line) in app.VERBS.items():
+    for verb, line in app.VERBS.items():
         assert verb in said.out
         assert line[:40] in said.out
 

@@ -1,6 +1,6 @@
 import pytest
 
-from orchestrator.reporting.figures.panels import alt_init, best
+from orchestrator.reporting.figures.panels import published_accuracy, published_other_init
 from orchestrator.reporting.published import count_of, parse, published
 from orchestrator.reporting.statements import STATEMENTS
 from trainer.modes import Counts
@@ -71,14 +71,14 @@ def test_the_precision_is_the_stated_one_or_half_of_the_last_digit(value, stated
 
 def test_the_unidentified_curve_is_a_reference_line_for_the_paper_s_initialisation_only():
     spec = TrialSpec(depth=110, trainable="bn_only")
-    assert alt_init(published(), spec) == 71.7
-    assert alt_init(published(), spec.changed(bn_init="oneone")) is None
-    assert alt_init(published(), spec.changed(dataset="digits")) is None
+    assert published_other_init(published(), spec) == 71.7
+    assert published_other_init(published(), spec.changed(bn_init="oneone")) is None
+    assert published_other_init(published(), spec.changed(dataset="digits")) is None
 
 
 def test_beside_ours_stands_the_most_precise_of_several_published_values():
-    assert best(published(), TrialSpec(depth=110, trainable="bn_only")) == 69.5
-    assert best(published(), TrialSpec(depth=8, trainable="bn_only")) is None
+    assert published_accuracy(published(), TrialSpec(depth=110, trainable="bn_only")) == 69.5
+    assert published_accuracy(published(), TrialSpec(depth=8, trainable="bn_only")) is None
 
 
 def test_top5_is_another_metric_than_top1():

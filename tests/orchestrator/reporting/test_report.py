@@ -9,7 +9,7 @@ from made_results import made
 
 from orchestrator.errors import UserError
 from orchestrator.planning import costs
-from orchestrator.reporting import report
+from orchestrator.reporting import report, sweep_results
 from orchestrator.reporting.figures import drawing
 from orchestrator.reporting.figures.training import over_training
 from orchestrator.reporting.replicates import gather
@@ -78,6 +78,11 @@ def probed(seed):
     }
 
 
+def build(store, out):
+    """The report on `depth`, written into `out`; its index.html."""
+    return report.build(sweep_results.read(store, "depth"), out)
+
+
 def rows(out, name):
     return list(csv.DictReader(io.StringIO((out / f"{name}.csv").read_text())))
 
@@ -100,7 +105,7 @@ def finished_store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(finished_store, tmp_path_factory):
     """The folder of its report."""
-    return report.build(finished_store, "depth", tmp_path_factory.mktemp("out")).parent
+    return build(finished_store, tmp_path_factory.mktemp("out")).parent
 
 
 def test_the_page_is_one_file_that_refers_to_nothing_outside(finished):
@@ -158,7 +163,7 @@ def test_csv_tables_hold_every_number(finished):
 
 
 def test_the_same_results_give_the_same_bytes(finished, finished_store, tmp_path):
-    again = report.build(finished_store, "depth", tmp_path / "again").parent
+    again = build(finished_store, tmp_path / "again").parent
     for path in finished.iterdir():
         assert (again / path.name).read_bytes() == path.read_bytes(), path.name
 
@@ -168,7 +173,7 @@ def test_a_report_of_an_unfinished_sweep_says_what_is_missing_and_why(store, tmp
     launch(store, specs)
     finish(store, specs[0], 60.0)
     fail(store, specs[1], "loss not finite in epoch 2, step 7")
-    text = report.build(store, "depth", tmp_path / "out").read_text()
+    text = build(store, tmp_path / "out").read_text()
     assert "8 trials: 1 finished, 1 failed, 6 pending." in text
     assert "7 trials have no result" in text
     assert "loss not finite in epoch 2, step 7" in text
@@ -177,20 +182,15 @@ def test_a_report_of_an_unfinished_sweep_says_what_is_missing_and_why(store, tmp
 
 def test_a_report_before_the_first_result_is_a_page_without_figures(store, tmp_path):
     launch(store, grid())
-    out = report.build(store, "depth", tmp_path / "out").parent
+    out = build(store, tmp_path / "out").parent
     assert not list(out.glob("*.png"))
     assert "8 pending" in (out / "index.html").read_text()
-
-
-def test_by_default_the_report_lies_in_the_sweep_s_folder(store):
-    launch(store, grid())
-    assert report.build(store, "depth") == store.sweep_folder("depth") / "report" / "index.html"
 
 
 def test_a_sweep_that_was_never_launched_is_the_user_s_mistake(store):
     launch(store, grid())
     with pytest.raises(UserError, match=r"sweep width: was never launched.*known: depth"):
-        report.build(store, "width")
+        sweep_results.read(store, "width")
 
 
 def test_categories_and_other_numbers_get_figures_of_their_own(store, tmp_path):
@@ -202,7 +202,7 @@ def test_categories_and_other_numbers_get_figures_of_their_own(store, tmp_path):
     launch(store, specs)
     for spec in specs:
         finish(store, spec, 40.0)
-    out = report.build(store, "depth", tmp_path / "out").parent
+    out = build(store, tmp_path / "out").parent
     names = {path.stem for path in out.glob("*.png")}
     assert names == {"accuracy_by_bn_init", "accuracy_lr", "training_curves"}
 
@@ -212,7 +212,7 @@ def test_a_sweep_that_is_not_the_paper_s_has_no_empty_tables_of_the_paper(store,
     launch(store, specs)
     for spec in specs:
         finish(store, spec, 40.0)
-    text = report.build(store, "depth", tmp_path / "out").read_text()
+    text = build(store, tmp_path / "out").read_text()
     assert "No finished trial has the network, data and freezing mode" in text
     assert "<tbody></tbody>" not in re.sub(r"\s", "", text)
     assert "parameter counts" not in text
@@ -225,7 +225,7 @@ def test_random_k_is_drawn_against_k(store, tmp_path):
     launch(store, specs)
     for spec in specs:
         finish(store, spec, 40.0)
-    out = report.build(store, "depth", tmp_path / "out").parent
+    out = build(store, tmp_path / "out").parent
     names = {path.stem for path in out.glob("*.png")}
     assert names == {"random_k", "accuracy_by_trainable", "training_curves"}
 
@@ -237,7 +237,7 @@ def test_results_of_two_versions_of_the_code_lie_in_separate_panels_and_are_flag
     launch(store, specs)
     for spec in specs:
         finish(store, spec, 40.0, code="ab"[spec.seed] * 64)
-    out = report.build(store, "depth", tmp_path / "out").parent
+    out = build(store, tmp_path / "out").parent
     assert (
         "results of 2 versions of the code: not averaged together"
         in (out / "index.html").read_text()
@@ -252,7 +252,7 @@ def test_a_damaged_probe_file_costs_its_figures_not_the_report(store, tmp_path, 
     finish(store, spec, 40.0, probed(0))
     path = store.attempt_folder(spec.trial_id, 1) / results.ARTIFACTS / results.PROBES
     path.write_bytes(path.read_bytes()[:200])
-    out = report.build(store, "depth", tmp_path / "out").parent
+    out = build(store, tmp_path / "out").parent
     assert "cannot be read" in caplog.text
     assert {p.stem for p in out.glob("*.png")} == {"accuracy_by_trainable", "training_curves"}
 

@@ -1,7 +1,7 @@
 from made_results import made, status
 
 from orchestrator.reporting.replicates import gather, varied
-from orchestrator.reporting.report import table
+from orchestrator.reporting.tables import accuracy_table
 from trainer.spec import TrialSpec
 
 BASE = TrialSpec(epochs=2)
@@ -18,7 +18,7 @@ def test_rows_are_depths_and_columns_are_modes():
     specs = grid(depth=[14, 32], trainable=["all", "bn_only"], seed=[0, 1])
     accuracy = {"all": 90.0, "bn_only": 48.0}
     results = [made(s, accuracy[s.trainable] + s.depth / 10 + s.seed) for s in specs]
-    found = table(specs, results, map(status, specs))
+    found = accuracy_table(specs, results, map(status, specs))
     assert found.columns == ["depth", "all", "bn_only"]
     assert found.rows == [
         ["14", "91.9 ± 0.7 (2)", "49.9 ± 0.7 (2)"],
@@ -29,44 +29,44 @@ def test_rows_are_depths_and_columns_are_modes():
 
 def test_axes_other_than_depth_and_mode_make_rows_too():
     specs = grid(lr=[0.1, 0.05], width=[1, 2])
-    found = table(specs, [made(s, 50 + s.width) for s in specs], map(status, specs))
+    found = accuracy_table(specs, [made(s, 50 + s.width) for s in specs], map(status, specs))
     assert found.columns == ["width", "lr", "test accuracy"]
     assert ["2", "0.05", "52.0 (1)"] in found.rows
 
 
 def test_one_configuration_is_one_row():
-    found = table([BASE], [made(BASE, 48.0)], [status(BASE)])
+    found = accuracy_table([BASE], [made(BASE, 48.0)], [status(BASE)])
     assert found.rows == [["cifar_resnet", "48.0 (1)"]]
 
 
 def test_random_k_shows_its_k():
     specs = [BASE.changed(trainable="random_k", k=k) for k in (1, 2)]
-    found = table(specs, [made(s) for s in specs], map(status, specs))
+    found = accuracy_table(specs, [made(s) for s in specs], map(status, specs))
     assert found.columns == ["model", "random_1", "random_2"]
 
 
 def test_a_cell_says_how_many_seeds_are_missing():
     specs = grid(seed=[0, 1, 2])
-    found = table(specs, [made(specs[0], 48.0)], map(status, specs))
+    found = accuracy_table(specs, [made(specs[0], 48.0)], map(status, specs))
     assert found.rows == [["cifar_resnet", "48.0 (1 of 3)"]]
 
 
 def test_a_cell_without_a_result_says_the_states():
     specs = grid(seed=[0, 1, 2])
     states = [status(specs[0], "failed"), status(specs[1], "failed"), status(specs[2], "running")]
-    assert table(specs, [], states).rows == [["cifar_resnet", "2 failed, running"]]
+    assert accuracy_table(specs, [], states).rows == [["cifar_resnet", "2 failed, running"]]
 
 
 def test_a_combination_that_the_sweep_leaves_out_is_a_dash():
     specs = [BASE, BASE.changed(depth=32, trainable="bn_only")]
-    found = table(specs, [made(s) for s in specs], map(status, specs))
+    found = accuracy_table(specs, [made(s) for s in specs], map(status, specs))
     assert found.rows == [["14", "50.0 (1)", "–"], ["32", "–", "50.0 (1)"]]
 
 
 def test_results_of_other_code_are_shown_apart_and_never_averaged():
     specs = grid(seed=[0, 1])
     results = [made(specs[0], 10.0, code="a" * 64), made(specs[1], 90.0, code="b" * 64)]
-    found = table(specs, results, map(status, specs))
+    found = accuracy_table(specs, results, map(status, specs))
     assert found.rows[0][1] == (
         "10.0 (1 of 2, code aaaaaaaa data dddddddd); 90.0 (1 of 2, code bbbbbbbb data dddddddd)"
     )
@@ -77,11 +77,11 @@ def test_results_from_other_data_are_flagged():
     specs = grid(seed=[0, 1])
     results = [made(specs[0], data="a" * 64), made(specs[1], data="b" * 64)]
     assert len(gather(results)) == 2
-    assert "2 versions of the data" in table(specs, results, map(status, specs)).notes[0]
+    assert "2 versions of the data" in accuracy_table(specs, results, map(status, specs)).notes[0]
 
 
 def test_a_result_without_exact_resume_is_noted():
-    assert "1 resumed" in table([BASE], [made(BASE, exact=False)], [status(BASE)]).notes[0]
+    assert "1 resumed" in accuracy_table([BASE], [made(BASE, exact=False)], [status(BASE)]).notes[0]
 
 
 def test_milestones_that_follow_the_epochs_are_no_axis():

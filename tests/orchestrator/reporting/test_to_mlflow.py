@@ -3,9 +3,8 @@ from made_results import made
 from made_store import FINISHED, launch_depth
 
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.reporting import report
-from orchestrator.reporting.sweep_results import Material, collect
-from orchestrator.reporting.to_mlflow import publish, text_of
+from orchestrator.reporting import report, sweep_results, to_mlflow
+from orchestrator.reporting.sweep_results import SweepResults
 from orchestrator.store.records import Launch
 from orchestrator.tracking.forwarder import sync
 from orchestrator.tracking.memory_tracker import MemoryTracker
@@ -24,11 +23,16 @@ def tracker(store):
 
 @pytest.fixture
 def folder(store, tracker, tmp_path):
-    return report.build(store, "depth", tmp_path / "report").parent
+    return report.build(sweep_results.read(store, "depth"), tmp_path / "report").parent
+
+
+def publish(store, folder, tracker):
+    results = sweep_results.read(store, "depth")
+    return to_mlflow.publish(results, folder, tracker, store.identity)
 
 
 def test_page_figures_and_tables_lie_with_the_first_finished_trial(store, tracker, folder):
-    name = publish(store, "depth", folder, tracker)
+    name = publish(store, folder, tracker)
     (run,) = tracker.runs(tracker.open("depth"), store.identity, FINISHED.trial_id)
     assert run.name == name
     files = tracker.artifacts(run.run_id)
@@ -39,13 +43,13 @@ def test_page_figures_and_tables_lie_with_the_first_finished_trial(store, tracke
 
 def test_no_run_is_made_for_it_and_sending_it_again_replaces_it(store, tracker, folder):
     before = len(list(tracker.runs(tracker.open("depth"), store.identity)))
-    names = {publish(store, "depth", folder, tracker) for _ in range(2)}
+    names = {publish(store, folder, tracker) for _ in range(2)}
     assert len(names) == 1
     assert len(list(tracker.runs(tracker.open("depth"), store.identity))) == before
 
 
 def test_the_experiment_shows_the_table_and_says_what_is_missing(store, tracker, folder):
-    name = publish(store, "depth", folder, tracker)
+    name = publish(store, folder, tracker)
     (text,) = tracker.descriptions.values()
     assert "| cifar_resnet | 71.2 (1 of 4) |" in text
     assert "Not complete: 3 trials have no result." in text
@@ -55,8 +59,8 @@ def test_the_experiment_shows_the_table_and_says_what_is_missing(store, tracker,
 def test_a_long_table_is_cut_to_what_mlflow_takes():
     specs = tuple(TrialSpec(lr=0.001 * n, trainable="bn_only") for n in range(1, 400))
     launch = Launch(sweep="many", number=1, time_ms=0, host="here", description="many rates")
-    material = Material(launch, specs, [], [made(specs[0])], [], [])
-    text = text_of(material, "run")
+    results = SweepResults(launch, specs, [], [made(specs[0])], [], [])
+    text = to_mlflow.description(results, "run")
     assert len(text) <= TAG_CHARACTERS
     assert text.startswith("many rates")
     assert text.endswith("artifacts of the run run.")
@@ -65,12 +69,12 @@ def test_a_long_table_is_cut_to_what_mlflow_takes():
 def test_a_dead_tracker_is_unreachable_and_one_without_the_trials_is_said(store, tracker, folder):
     tracker.down = True
     with pytest.raises(UnreachableError):
-        publish(store, "depth", folder, tracker)
+        publish(store, folder, tracker)
     with pytest.raises(UserError, match="bnsweep sync depth"):
-        publish(store, "depth", folder, MemoryTracker())
+        publish(store, folder, MemoryTracker())
 
 
-def test_collecting_names_the_sweeps_that_there_are(store):
+def test_reading_an_unknown_sweep_names_the_sweeps_that_there_are(store):
     launch_depth(store)
     with pytest.raises(UserError, match="known: depth"):
-        collect(store, "width")
+        sweep_results.read(store, "width")

@@ -1,4 +1,4 @@
-"""The verb that takes a network out of the store: export."""
+"""`bnsweep export`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ from typing import Annotated
 
 import typer
 
-from orchestrator import settings
 from orchestrator.cli import lookup, options, screen
-from orchestrator.cli.options import examples
-from orchestrator.launching import export as exporting
+from orchestrator.launching.export import export as write_network
+from orchestrator.settings import load as load_settings
 from orchestrator.store.store import Store
 
-app = typer.Typer(rich_markup_mode=None)
+EXAMPLES = ("bnsweep export 6dcfdff9 model.pt", "bnsweep export 6dcfdff9 /tmp/model.pt")
 
 
-@app.command(
-    "export",
-    epilog=examples("bnsweep export 6dcfdff9 model.pt", "bnsweep export 6dcfdff9 /tmp/model.pt"),
-)
 def export(
     trial: options.TrialId,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write the state dict.")],
@@ -28,16 +23,16 @@ def export(
         typer.Option("--pretrained", metavar="FILE", help="The weights file it began with."),
     ] = None,
     as_json: options.Json = False,
-    store: options.Store = None,
+    store_folder: options.StoreFolder = None,
 ) -> None:
     """Write a finished trial's whole network, frozen weights included, for plain PyTorch.
 
     docs/export.md shows the few lines that load it without bnsweep.
     """
-    opened = Store(settings.load(store).store)
-    trial_id = lookup.trial_id(opened, trial)
-    said = exporting.export(opened, trial_id, file, pretrained)
+    store = Store(load_settings(store_folder).store)
+    trial_id = lookup.trial_id(store, trial)
+    summary = write_network(store, trial_id, file, pretrained)
     if as_json:
         screen.show_json({"trial_id": trial_id, "file": str(file.absolute())})
         return
-    screen.show(said)
+    screen.show(summary)

@@ -86,6 +86,35 @@ def test_a_detached_launch_returns_at_once_and_is_not_started_twice(
     assert travelled(head) == ["launch tiny.yaml --set depth=14"]
 
 
+@pytest.mark.parametrize(
+    ("given", "there"),
+    [
+        (("-d",), ""),
+        (("-dy", "-q"), "--yes --quiet"),
+        (("--set=depth=14", "--set", "width=2", "-d"), "--set depth=14 --set width=2"),
+        (("--detach", "--no-retry-failed", "--store", "/d"), "--no-retry-failed --store /d"),
+        (
+            ("-d", "--image-has-code", "--max-memory", "1.5", "--data", "d"),
+            "--max-memory 1.5 --data d",
+        ),
+    ],
+)
+def test_what_travels_is_what_was_given_without_the_options_that_are_ours(
+    head, bnsweep, sweep_file, monkeypatch, given, there
+):
+    monkeypatch.setattr(jobs, "_entrypoint", lambda *_: "sleep 60")
+    assert bnsweep("launch", *given, sweep_file, "--cluster", head.url).code == 0
+    assert sorted(travelled(head)[0].split()) == sorted(f"launch tiny.yaml {there}".split())
+
+
+def test_a_short_verb_travels_with_its_options(head, bnsweep, launched, monkeypatch):
+    monkeypatch.setenv("BNSWEEP_CLUSTER", head.url)
+    trial_id = launched.newest_launch("depth").specs[2].trial_id
+    assert bnsweep("stop", "depth", "--now", "--trial", trial_id).code == 0
+    assert launched.stop_for("depth", 1).mode == "now"
+    assert launched.stop_for("depth", 1).trials == (trial_id,)
+
+
 def test_resume_on_the_cluster_is_a_job_under_the_sweeps_name(head, bnsweep, monkeypatch):
     monkeypatch.setattr(jobs, "_entrypoint", lambda *_: "sleep 60")
     bnsweep("resume", "tiny", "--detach", "--cluster", head.url)
@@ -102,5 +131,5 @@ def test_the_report_is_brought_home(head, bnsweep, launched, tmp_path):
 
 def test_a_brought_file_cannot_leave_its_folder(tmp_path):
     with pytest.raises(UnreachableError, match="leads out"):
-        on_cluster._keep({"r/../../evil": b""}, "r", tmp_path / "mine")
+        on_cluster._save({"r/../../evil": b""}, "r", tmp_path / "mine")
     assert not (tmp_path / "evil").exists()

@@ -1,4 +1,4 @@
-"""The verb that looks at the machine: doctor."""
+"""`bnsweep doctor`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from orchestrator import doctor as checks
-from orchestrator import settings
+from orchestrator import doctor as machine
 from orchestrator.cli import completion, options, screen
-from orchestrator.cli.options import examples
 from orchestrator.library import Sweep, connect
+from orchestrator.settings import load as load_settings
 
-app = typer.Typer(rich_markup_mode=None)
+EXAMPLES = ("bnsweep doctor", "bnsweep doctor sweeps/cifar10-small.yaml")
 
 OptionalSweepFile = Annotated[
     Path | None,
@@ -27,35 +26,31 @@ OptionalSweepFile = Annotated[
 ]
 
 
-@app.command(
-    "doctor", epilog=examples("bnsweep doctor", "bnsweep doctor sweeps/cifar10-small.yaml")
-)
 def doctor(
     sweep_file: OptionalSweepFile = None,
     as_json: options.Json = False,
-    store: options.Store = None,
-    data: options.Data = None,
+    store_folder: options.StoreFolder = None,
+    data_folder: options.DataFolder = None,
 ) -> int:
     """Check what would stop a launch here, each in a line with what to do.
 
     Exit code as a launch would give: 0 it would run, 2 a mistake, 3 something is not reached.
     """
-    where = settings.load(store, data)
-    specs = Sweep.load(sweep_file).plan(where.store).to_run if sweep_file else ()
-    found = []
-    for check in checks.examine(where, specs, lambda: connect(where)):
-        found.append(check)
+    settings = load_settings(store_folder, data_folder)
+    specs = Sweep.load(sweep_file).plan(settings.store).to_run if sweep_file else ()
+    checks = []
+    for check in machine.examine(settings, specs, lambda: connect(settings)):
+        checks.append(check)
         if not as_json:
-            screen.show(
-                Text.assemble(_mark(check), " ", (f"{check.name:<9}", "bold"), check.detail)
-            )
-    code = checks.exit_code(found)
+            name = (f"{check.name:<9}", "bold")
+            screen.show(Text.assemble(_mark(check), " ", name, check.detail))
+    code = machine.exit_code(checks)
     if as_json:
-        screen.show_json({"ok": code == 0, "exit_code": code, "checks": [asdict(c) for c in found]})
+        screen.show_json({"ok": code == 0, "exit_code": code, "checks": list(map(asdict, checks))})
     return code
 
 
-def _mark(check: checks.Check) -> Text:
+def _mark(check: machine.Check) -> Text:
     if check.ok:
         return Text("ok  ", "green")
     return Text("STOP", "bold red") if check.exit_code else Text("note", "yellow")

@@ -7,7 +7,7 @@ import pytest
 from made_store import FINISHED
 
 from orchestrator import settings
-from orchestrator.cli.commands import planning
+from orchestrator.cli import plan_text
 from orchestrator.planning.plan import Totals
 from orchestrator.sweep.resources import Resources
 from trainer.spec import TrialSpec
@@ -78,31 +78,6 @@ def test_the_plan_sees_what_the_store_has(bnsweep, launched, tmp_path):
     assert list(states.values()) == ["finished", "failed", "running", "pending", "pending"]
 
 
-def test_init_writes_a_sweep_that_can_be_planned(bnsweep, tmp_path):
-    said = bnsweep("init", tmp_path / "mine.yaml")
-    assert (said.code, said.err) == (0, f"next: bnsweep plan {tmp_path / 'mine.yaml'}\n")
-    assert json.loads(bnsweep("plan", tmp_path / "mine.yaml", "--json").out)["sweep"] == "mine"
-
-
-def test_init_never_overwrites(bnsweep, tmp_path):
-    (tmp_path / "mine.yaml").write_text("precious")
-    said = bnsweep("init", tmp_path / "mine.yaml")
-    assert said.code == 2
-    assert "is there already" in said.err
-    assert (tmp_path / "mine.yaml").read_text() == "precious"
-
-
-def test_init_says_what_a_name_may_be(bnsweep, tmp_path):
-    said = bnsweep("init", tmp_path / "My Sweep.yaml")
-    assert (said.code, list(tmp_path.iterdir())) == (2, [])
-    assert "a-z, 0-9" in said.err
-
-
-def test_the_schema_is_json_that_knows_the_keys(bnsweep):
-    schema = json.loads(bnsweep("schema").out)
-    assert {"name", "axes", "seeds", "resources"} <= set(schema["properties"])
-
-
 @pytest.mark.parametrize(
     ("cpus", "gpus", "to_run", "said"),
     [
@@ -117,12 +92,20 @@ def test_the_time_is_told_for_as_many_as_train_at_once_here(monkeypatch, cpus, g
     monkeypatch.setattr(settings, "cpu_count", lambda: 4)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     totals = Totals(6, to_run, {}, 6.0, 0.0, 6.0, 0, 0, 0)
-    at_once = planning.side_by_side(Resources(cpus=cpus, gpus=gpus))
-    assert planning.length(totals, at_once) == (
+    at_once = plan_text.trials_at_once(Resources(cpus=cpus, gpus=gpus))
+    assert plan_text.training_time(totals, at_once) == (
         "6 h 00 min of training, from times seen in this store" + said
     )
 
 
 def test_on_a_cluster_the_time_is_that_of_all_trials_together(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
-    assert planning.side_by_side(Resources()) == 1
+    assert plan_text.trials_at_once(Resources()) == 1
+
+
+def test_trials_under_way_are_told_before_a_second_launch(bnsweep, launched, tmp_path):
+    file = tmp_path / "depth.yaml"
+    file.write_text("name: depth\nbase: {depth: 14, trainable: bn_only, epochs: 3}\nseeds: 4\n")
+    said = bnsweep("plan", file)
+    assert "1 are being trained already" in said.out + said.err
+    assert "to watch them: bnsweep status depth -w" in said.out + said.err

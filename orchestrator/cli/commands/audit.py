@@ -1,0 +1,44 @@
+"""`bnsweep audit`. Loads MLflow."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from rich.text import Text
+
+from orchestrator.cli import lookup, options, screen
+from orchestrator.library import connect
+from orchestrator.settings import load as load_settings
+from orchestrator.store.store import Store
+from orchestrator.tracking.audit import audit as prove
+
+EXAMPLES = ("bnsweep audit quickstart", "bnsweep audit --json")
+
+
+def audit(
+    name: options.OptionalSweepName = "",
+    as_json: options.Json = False,
+    store_folder: options.StoreFolder = None,
+) -> int:
+    """Prove that trials balance, folders are known, journals whole, and MLflow equals them.
+
+    Exit code 1 where something was found. Changes nothing.
+    """
+    settings = load_settings(store_folder)
+    store = Store(settings.store)
+    sweeps = lookup.sweep_names(store, name)
+    tracker = connect(settings)
+    checks_of = {sweep: prove(store, sweep, tracker) for sweep in sweeps}
+    ok = all(check.ok for checks in checks_of.values() for check in checks)
+    if as_json:
+        checks = [{"sweep": s, **asdict(check)} for s in sweeps for check in checks_of[s]]
+        screen.show_json({"ok": ok, "checks": checks})
+        return 0 if ok else 1
+    for sweep, checks_of_sweep in checks_of.items():
+        rows = [[_mark(check.ok), check.name, check.detail] for check in checks_of_sweep]
+        screen.show(Text(sweep, "bold"), screen.table(["", "check", "found"], rows))
+    return 0 if ok else 1
+
+
+def _mark(ok: bool) -> Text:
+    return Text("ok", "green") if ok else Text("NO", "bold red")

@@ -1,0 +1,45 @@
+"""`bnsweep plan`. Imports neither torch nor Ray nor MLflow."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import options, plan_text, screen
+from orchestrator.planning import limits
+from orchestrator.planning import plan as planning
+from orchestrator.settings import load as load_settings
+from orchestrator.store.store import Store
+from orchestrator.sweep import sweep_spec
+
+EXAMPLES = (
+    "bnsweep plan sweeps/quickstart.yaml",
+    "bnsweep plan sweeps/quickstart.yaml --set depth=14,32 --json",
+)
+
+
+def plan(
+    sweep_file: options.SweepFile,
+    overrides: options.Overrides = [],  # noqa: B006  # typer copies it
+    max_gpu_hours: options.MaxGpuHours = None,
+    max_memory: options.MaxMemory = None,
+    each: Annotated[bool, typer.Option("--each", help="A line for each trial.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a line a trial.")] = False,
+    as_json: options.Json = False,
+    store_folder: options.StoreFolder = None,
+) -> None:
+    """Show what launch would do: each trial, its state, parameters, FLOPs, memory and time.
+
+    Starts nothing and writes nothing.
+    """
+    sweep = sweep_spec.load(sweep_file, overrides)
+    planned = planning.make(sweep, Store(load_settings(store_folder).store))
+    limits.check(planned, max_gpu_hours, options.in_bytes(max_memory))
+    if as_json:
+        screen.show_json(planned.to_json())
+    elif as_csv:
+        screen.write(planned.to_csv())
+    else:
+        table = plan_text.trial_table if each else plan_text.configuration_table
+        screen.show(table(planned), "", *plan_text.summary(planned))

@@ -1,0 +1,45 @@
+"""`bnsweep resume`."""
+
+from __future__ import annotations
+
+import typer
+
+from orchestrator.cli import lookup, options
+from orchestrator.cli.run_sweep import RunOptions, run
+from orchestrator.errors import UserError
+from orchestrator.launching.rounds import Order
+from orchestrator.library import Sweep
+from orchestrator.settings import load as load_settings
+from orchestrator.store.store import Store
+
+EXAMPLES = ("bnsweep resume quickstart", "bnsweep resume quickstart --trial 6dcfdff9")
+
+
+def resume(
+    context: typer.Context,
+    name: options.SweepName,
+    trials: options.TrialIds = [],  # noqa: B006  # typer copies it
+    inline: options.Inline = False,
+    detach: options.Detach = False,
+    no_wait: options.NoWait = False,
+    yes: options.Yes = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    store_folder: options.StoreFolder = None,
+    data_folder: options.DataFolder = None,
+) -> int:
+    """Run the failed and unfinished trials of the newest launch, from their checkpoints.
+
+    A trial that is named runs again whatever it failed of.
+    """
+    settings = load_settings(store_folder, data_folder)
+    store = Store(settings.store)
+    launch = lookup.launch_of(store, name)
+    trial_ids = tuple(lookup.trial_id(store, typed) for typed in trials)
+    known = {spec.trial_id for spec in launch.specs}
+    if strangers := [trial_id for trial_id in trial_ids if trial_id not in known]:
+        raise UserError(*(f"trial {t}: is not one of sweep {name}" for t in strangers))
+    sweep = Sweep.stored(launch)
+    order = Order(trial_ids, wait=not no_wait)
+    chosen = RunOptions(context.obj, inline, detach, yes, quiet, as_json)
+    return run(sweep, sweep.plan(store_folder), order, settings, chosen)

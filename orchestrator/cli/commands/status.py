@@ -1,0 +1,135 @@
+"""`bnsweep status`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.text import Text
+
+from orchestrator.cli import lookup, options, screen
+from orchestrator.cli.board import Board, clock, epochs_text, labels, place, seconds_left, when
+from orchestrator.errors import UserError
+from orchestrator.settings import load as load_settings
+from orchestrator.store.records import STATES, Launch, State, TrialStatus
+from orchestrator.store.store import Store
+from trainer.spec import TrialSpec
+
+EXAMPLES = ("bnsweep status", "bnsweep status quickstart -w")
+WATCH_S = 2.0
+
+
+def status(
+    name: options.OptionalSweepName = "",
+    watch: Annotated[
+        bool, typer.Option("-w", "--watch", help="Look again every two seconds.")
+    ] = False,
+    as_json: options.Json = False,
+    store_folder: options.StoreFolder = None,
+) -> None:
+    """Show all sweeps, or a sweep's trials: state, epoch, accuracy, speed, time left, cause."""
+    store = Store(load_settings(store_folder).store)
+    if not name:
+        _show_sweeps(store, as_json)
+        return
+    launch = lookup.launch_of(store, name)
+    if watch and not as_json:
+        _watch(store, launch)
+        return
+    statuses = [store.state(spec) for spec in launch.specs]
+    counts = _counts(statuses)
+    if as_json:
+        screen.show_json(_as_json(launch, statuses))
+        return
+    total = Text.assemble((f"{name}: ", "bold"), screen.counts(counts))
+    screen.show(_trial_table(launch, statuses), "", total)
+    screen.say(f"\nnext: bnsweep {next_command(name, statuses)}", "dim")
+
+
+def next_command(name: str, statuses: Iterable[TrialStatus]) -> str:
+    """What somebody who sees these states is likely to type next."""
+    states = {status.state for status in statuses}
+    if "running" in states:
+        return f"status {name} -w"
+    if "failed" in states:
+        return "logs TRIAL"
+    return f"resume {name}" if states & {"stopped", "pending"} else f"report {name}"
+
+
+def _counts(statuses: Iterable[TrialStatus]) -> dict[State, int]:
+    states = [status.state for status in statuses]
+    return {state: states.count(state) for state in STATES}
+
+
+def _show_sweeps(store: Store, as_json: bool) -> None:
+    launches = [launch for name in store.sweeps() if (launch := store.newest_launch(name))]
+    sweeps = [(launch, _counts(map(store.state, launch.specs))) for launch in launches]
+    if as_json:
+        screen.show_json({"sweeps": [{"sweep": x.sweep, "counts": n} for x, n in sweeps]})
+    elif sweeps:
+        rows = [[x.sweep, when(x.time_ms), screen.counts(n)] for x, n in sweeps]
+        screen.show(screen.table(["sweep", "launched", "trials"], rows))
+    elif store.root.exists() and not store.root.is_dir():
+        raise UserError(f"store {store.root}: is not a folder; give another with --store")
+    else:
+        none = "no sweeps in" if store.root.exists() else "there is no store yet at"
+        screen.say(f"{none} {store.root}; begin with: bnsweep launch sweeps/quickstart.yaml")
+
+
+def _watch(store: Store, launch: Launch) -> None:
+    """Redraw until no trial runs; Ctrl-C only stops looking."""
+    board = Board(launch)
+    try:
+        with Live(console=screen.console(), auto_refresh=False) as live:
+            while True:
+                board.update([store.state(spec) for spec in launch.specs])
+                live.update(board, refresh=True)
+                if not board.running:
+                    return
+                time.sleep(WATCH_S)
+    except KeyboardInterrupt:
+        return
+
+
+def _as_json(launch: Launch, statuses: list[TrialStatus]) -> dict[str, Any]:
+    return {
+        "sweep": launch.sweep,
+        "launch": launch.number,
+        "counts": _counts(statuses),
+        "trials": [
+            {**asdict(status), "seconds_left": seconds_left(status, spec)}
+            for status, spec in zip(statuses, launch.specs, strict=True)
+        ],
+    }
+
+
+def _trial_table(launch: Launch, statuses: Iterable[TrialStatus]) -> Any:
+    short = labels(launch.specs)
+    rows = [
+        [
+            short[status.trial_id],
+            status.trial_id.rpartition("-")[2],
+            screen.state(status.state),
+            epochs_text(status),
+            "" if status.test_accuracy is None else f"{status.test_accuracy:.2f}",
+            progress_or_cause(status, spec),
+        ]
+        for status, spec in zip(statuses, launch.specs, strict=True)
+    ]
+    columns = ["trial", "id", "state", "epoch", "acc %", ""]
+    return screen.table(columns, rows, right=["epoch", "acc %"])
+
+
+def progress_or_cause(status: TrialStatus, spec: TrialSpec) -> str:
+    """Of a running trial its speed, time left and host; of a failed or stopped one the cause."""
+    if status.state in ("failed", "stopped"):
+        return status.cause
+    if status.state != "running":
+        return ""
+    left, rate = seconds_left(status, spec), status.images_per_second
+    parts = [f"{rate:.0f} img/s" if rate else "", f"{clock(left)} left" if left else ""]
+    return ", ".join(part for part in [*parts, place(status)] if part)

@@ -1,0 +1,97 @@
+"""A plan for people: its tables, and in a few lines what it comes to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any
+
+from orchestrator import settings
+from orchestrator.cli import screen
+from orchestrator.cli.board import clock
+from orchestrator.planning.plan import Group, Plan, Totals
+from orchestrator.sweep.resources import Resources
+
+
+def configuration_table(plan: Plan) -> Any:
+    """A line for each configuration, columns for the axes."""
+    axes = [axis for axis in plan.axes if axis != "seed"]
+    numbers = ["params", "trained", "FLOPs", "memory", "stored", "time"]
+    rows = [_configuration_row(group, axes) for group in plan.groups()]
+    return screen.table([*axes, *numbers, "state"], rows, right=numbers)
+
+
+def _configuration_row(group: Group, axes: list[str]) -> list[Any]:
+    costs = group.costs
+    return [
+        *(str(getattr(group.spec, axis)) for axis in axes),
+        f"{costs.counts.total:,}",
+        f"{costs.counts.trainable:,}",
+        screen.size(costs.flops_per_image),
+        screen.size(costs.memory_bytes) + "B",
+        screen.size(costs.checkpoint_bytes) + "B",
+        clock(group.estimate.seconds) if group.estimate else "?",
+        screen.counts(group.states),
+    ]
+
+
+def trial_table(plan: Plan) -> Any:
+    """A line for each trial."""
+    rows = [
+        [
+            row.trial_id,
+            clock(row.estimate.seconds) if row.estimate else "?",
+            screen.state(row.status.state),
+            row.why,
+        ]
+        for row in plan.rows
+    ]
+    return screen.table(["trial", "time", "state", "what launch does"], rows, right=["time"])
+
+
+def summary(plan: Plan) -> list[str]:
+    """What the whole plan comes to, in lines."""
+    totals = plan.totals
+    lines = [
+        f"{plan.sweep}: {totals.to_run} of {totals.trials} trials to run",
+        training_time(totals, trials_at_once(plan.resources)),
+    ]
+    if totals.to_run:
+        lines.append(
+            f"largest trial: {screen.size(totals.memory_bytes)}B of tensors, beside about 1 GB of "
+            f"libraries; {screen.size(totals.disk_bytes)}B for the store"
+        )
+    if running := [row.status for row in plan.rows if row.status.state == "running"]:
+        lines.append(
+            f"{len(running)} are being trained already ({running[0].owner}); "
+            f"to watch them: bnsweep status {plan.sweep} -w"
+        )
+    if plan.removed:
+        lines.append(
+            f"{len(plan.removed)} trials of the last launch are no longer in the file: left alone"
+        )
+    return lines
+
+
+def trials_at_once(resources: Resources) -> int:
+    """How many trials train at once in a launch on this machine; 1 where only Ray knows: on a
+    cluster, or beside a GPU."""
+    if os.environ.get("RAY_ADDRESS") or resources.gpus not in ("auto", 0):
+        return 1
+    if resources.gpus == "auto" and shutil.which("nvidia-smi"):
+        return 1
+    return max(1, settings.cpu_count() // resources.cpus)
+
+
+def training_time(totals: Totals, at_once: int = 1) -> str:
+    """The training time of a plan, and what it is known from."""
+    if not totals.to_run:
+        return "nothing is left to do"
+    if totals.hours is None:
+        unknown = totals.trials_of_unknown_length
+        return f"time unknown: no finished trial here is comparable to {unknown} of these trials"
+    text = f"{clock(totals.hours * 3600)} of training, from times seen in this store"
+    at_once = min(at_once, totals.to_run)
+    if at_once > 1:
+        text += f"; here {at_once} at a time, so about {clock(totals.hours * 3600 / at_once)}"
+    return text

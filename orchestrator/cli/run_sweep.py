@@ -1,0 +1,101 @@
+"""What `launch` and `resume` do alike: show the plan, check, ask, run, show how it ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator import doctor, library
+from orchestrator.cli import outcome_text, plan_text, progress, screen
+from orchestrator.errors import UserError
+from orchestrator.launching import data_check
+from orchestrator.launching import detach as background
+from orchestrator.launching.rounds import Order
+from orchestrator.library import Sweep
+from orchestrator.planning.plan import Plan
+from orchestrator.settings import Settings
+from orchestrator.store.store import Store
+
+ASK_HOURS = 1.0
+"""A person at the terminal confirms a plan that is longer than this."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The options that launch and resume have in common."""
+
+    arguments: Sequence[str]
+    """The command line as it was given: a detached launch runs it again."""
+    inline: bool
+    detach: bool
+    yes: bool
+    quiet: bool
+    as_json: bool
+
+
+def run(sweep: Sweep, plan: Plan, order: Order, settings: Settings, options: RunOptions) -> int:
+    """Run what the plan lacks, and show it; returns the exit code.
+
+    Raises UserError before anything starts where the machine lacks what the trials need, and
+    typer.Abort where the person at the terminal does not want to start them.
+    """
+    if not (options.as_json or options.quiet):
+        for line in plan_text.summary(plan):
+            screen.say(line)
+    if not background.is_child():  # its parent has checked and asked
+        _check_machine(plan, settings)
+        _confirm(plan, options.yes)
+        if options.detach:
+            return _detach(sweep, settings, options)
+    store = Store(settings.store)
+    with progress.following(
+        store, as_json=options.as_json, quiet=options.quiet, chatter=options.inline
+    ) as follower:
+        outcome = library.launch(
+            sweep,
+            store=settings.store,
+            data=settings.data,
+            inline=options.inline,
+            order=order,
+            observer=follower,
+        )
+    show_outcome = outcome_text.show_json if options.as_json else outcome_text.show
+    show_outcome(sweep, outcome, settings)
+    return outcome.exit_code
+
+
+def _check_machine(plan: Plan, settings: Settings) -> None:
+    """Refuse what would fail each trial. On a cluster the launch itself asks each node."""
+    if problems := doctor.foreign_packages():
+        raise UserError(*problems)
+    if not os.environ.get("RAY_ADDRESS") and (
+        problems := data_check.problems(plan.to_run, settings.data)
+    ):
+        raise UserError(*problems)
+
+
+def _confirm(plan: Plan, yes: bool) -> None:
+    """Ask a person before something long; Abort where the answer is no."""
+    totals = plan.totals
+    hours = [totals.gpu_hours, totals.cpu_hours]
+    short = all(h is not None and h <= ASK_HOURS for h in hours)
+    if totals.to_run and not (yes or short):
+        screen.confirm(f"start {totals.to_run} trials?")
+
+
+def _detach(sweep: Sweep, settings: Settings, options: RunOptions) -> int:
+    """Run the same command line in the background; returns once its launch has begun."""
+    store = Store(settings.store)
+    before = max(store.launch_numbers(sweep.name), default=0)
+    log = store.detached_log(sweep.name)
+    process = background.start(options.arguments, log)
+    launch = background.wait_for_launch(process, store, sweep.name, before, log)
+    if options.as_json:
+        screen.show_json({"sweep": sweep.name, "launch": launch.number, "pid": process.pid})
+        return 0
+    screen.show(f"launch {launch.number} of {sweep.name} runs in the background, pid {process.pid}")
+    screen.say(f"watch it:       bnsweep status {sweep.name} -w")
+    screen.say(f"stop it:        bnsweep stop {sweep.name}")
+    screen.say(f"its output:     {log}")
+    return 0

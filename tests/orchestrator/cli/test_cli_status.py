@@ -1,0 +1,93 @@
+"""status on a store with a finished, a failed, a running and a pending trial."""
+
+import json
+
+import pytest
+from made_store import FAILED, FINISHED, PENDING, RUNNING, begun
+
+from orchestrator.cli.board import seconds_left
+from orchestrator.cli.commands.status import next_command, progress_or_cause
+from orchestrator.store.records import TrialStatus
+from trainer import journal, results
+
+
+def test_status_lists_the_sweeps(bnsweep, launched):
+    said = bnsweep("status")
+    assert said.out.splitlines()[1].startswith("depth ")
+    assert said.out.rstrip().endswith("1 pending, 1 running, 1 finished, 1 failed")
+
+
+def test_status_of_an_empty_store_says_how_to_begin(bnsweep):
+    said = bnsweep("status")
+    assert (said.code, said.out) == (0, "")
+    assert "begin with: bnsweep launch" in said.err
+
+
+def test_status_of_a_sweep_shows_each_trial_and_the_causes(bnsweep, launched):
+    lines = bnsweep("status", "depth").out.splitlines()
+    by_id = {line.split()[3]: line for line in lines if line.startswith("d14 bn_only s")}
+
+    def line(spec):
+        return by_id[spec.trial_id.rpartition("-")[2]]
+
+    assert line(FINISHED).split()[4:] == ["finished", "3/3", "71.25"]
+    assert line(FAILED).endswith("ValueError: no such thing")
+    assert line(RUNNING).split()[4:7] == ["running", "1/3", "20.00"]
+    assert line(PENDING).split()[4:] == ["pending", "0/3"]
+    assert lines[-1] == "depth: 1 pending, 1 running, 1 finished, 1 failed"
+
+
+def test_status_as_json_has_the_promised_keys(bnsweep, launched):
+    said = bnsweep("status", "depth", "--json")
+    found = json.loads(said.out)
+    assert said.err == ""
+    assert found["sweep"] == "depth"
+    assert found["counts"] == {
+        "pending": 1,
+        "running": 1,
+        "finished": 1,
+        "failed": 1,
+        "stopped": 0,
+    }
+    promised = {"trial_id", "state", "attempt", "epoch", "epochs", "test_accuracy", "cause"}
+    assert all(promised <= set(trial) for trial in found["trials"])
+
+
+def test_an_unknown_sweep_is_a_mistake_with_the_nearest_name(bnsweep, launched):
+    said = bnsweep("status", "depht")
+    assert said.code == 2
+    assert said.err == f"sweep depht: not in {launched.root}; did you mean depth?\n"
+
+
+def test_a_running_trial_shows_its_speed_and_the_time_it_has_left(bnsweep, launched):
+    spec = RUNNING.changed(seed=9)
+    claim = begun(launched, spec)
+    record = journal.read(claim.folder / results.JOURNAL)[-1]
+    faster = record.model_copy(
+        update={"epoch": 2, "seq": 2, "metrics": {"images_per_second": 1000.0}}
+    )
+    journal.append(claim.folder / results.JOURNAL, [faster])
+    status = launched.state(spec)
+    assert seconds_left(status, spec) == 50.0  # an epoch of CIFAR-10 is 50,000 images
+    assert progress_or_cause(status, spec).startswith("1000 img/s, 50 s left, ")
+
+
+@pytest.mark.parametrize(
+    ("states", "command"),
+    [
+        (["finished", "running", "failed"], "status depth -w"),
+        (["finished", "failed", "pending"], "logs TRIAL"),
+        (["finished", "stopped"], "resume depth"),
+        (["finished", "pending"], "resume depth"),
+        (["finished"], "report depth"),
+    ],
+)
+def test_status_says_what_to_do_next(states, command):
+    assert next_command("depth", [TrialStatus("t", state) for state in states]) == command
+
+
+def test_a_store_that_is_a_file_is_a_mistake(bnsweep, tmp_path):
+    (tmp_path / "runs").write_text("no folder")
+    said = bnsweep("status")
+    assert said.code == 2
+    assert said.err == f"store {tmp_path / 'runs'}: is not a folder; give another with --store\n"
