@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from orchestrator.cli.commands.mirroring import Backlog
 
 from orchestrator.cli.app import INTERNAL_ERROR
-from orchestrator.cli.commands.mirroring import Backlog
 from orchestrator.cli.verbs import VERBS
 from orchestrator.doctor import Check as DoctorCheck
 from orchestrator.errors import UnreachableError, UserError
