@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator import settings
 from orchestrator.errors import UserError
 from orchestrator.launching import driver
-from orchestrator.launching.driver import Launcher, Outcome
+from orchestrator.launching.driver import InlineLauncher, Launcher, Outcome
 from orchestrator.launching.monitor import Observer
 from orchestrator.launching.rounds import Order
-from orchestrator.launching.worker import Job
 from orchestrator.planning import plan as planning
 from orchestrator.planning.plan import Plan
 from orchestrator.settings import Settings
@@ -79,12 +77,19 @@ def launch(
     store: Path | str | None = None,
     data: Path | str | None = None,
     inline: bool = False,
+    launcher: Launcher | None = None,
+    tracker: Tracker | None = None,
     order: Order | None = None,
     observer: Observer | None = None,
 ) -> Outcome:
     """Run what of the sweep is missing or unfinished; running it again continues.
 
-    `inline`: in this process, without Ray. `order`: only some trials, failed ones again or not.
+    Trials train through Ray, and what Ray and MLflow print goes to the launch's log. `inline`: in
+    this process, without Ray. `launcher`: through an object of your own (`Launcher` in
+    launching/driver.py: `run` and `close`). `tracker`: an object of your own gets the metrics
+    (`Tracker` in tracking/tracker.py) instead of the MLflow of MLFLOW_TRACKING_URI. `order`: only
+    some trials, failed ones again or not.
+
     Raises UnreachableError where the store or Ray cannot be used, UserError for a request that
     no machine can meet.
     """
@@ -101,17 +106,29 @@ def launch(
         retries=spec.retries,
     )
     where = _settings(store, data)
-    if not inline:
+    through_ray = not inline and launcher is None
+    if through_ray and tracker is None:
         _check_tracker(where)
+
+    def make_launcher() -> Launcher:
+        return launcher or (InlineLauncher() if inline else _ray_launcher(spec.resources))
+
     return driver.launch(
         record,
         where,
-        driver.InlineLauncher() if inline else _LateRay(swept, where),
+        make_launcher,
         order=order,
         observer=observer,
-        tracker=lambda: connect(where),
+        tracker=tracker or (lambda: connect(where)),
         weights=spec.files,
+        output_to_log=through_ray,
     )
+
+
+def _ray_launcher(resources: Resources) -> Launcher:
+    from orchestrator.launching.ray_launcher import RayLauncher  # heavy: loads Ray
+
+    return RayLauncher(resources)
 
 
 def _check_tracker(where: Settings) -> None:
@@ -132,24 +149,3 @@ def connect(where: Settings) -> Tracker:
 
 def _settings(store: Path | str | None, data: Path | str | None = None) -> Settings:
     return settings.load(Path(store) if store else None, Path(data) if data else None)
-
-
-class _LateRay:
-    """Ray is loaded and started only when there is something to run."""
-
-    def __init__(self, swept: Sweep, where: Settings) -> None:
-        self._swept, self._where = swept, where
-        self._launcher: Launcher | None = None
-
-    def run(self, jobs: Sequence[Job]) -> None:
-        if self._launcher is None:
-            from orchestrator.launching.ray_launcher import RayLauncher  # heavy: loads Ray
-
-            memory_bytes = self._swept.plan(self._where.store).totals.memory_bytes
-            log = Store(self._where.store).launch_log(jobs[0].sweep, jobs[0].launch)
-            self._launcher = RayLauncher(self._swept.spec.resources, memory_bytes, log)
-        self._launcher.run(jobs)
-
-    def close(self) -> None:
-        if self._launcher is not None:
-            self._launcher.close()

@@ -27,7 +27,7 @@ from pathlib import Path
 from orchestrator.launching.ray_launcher import RayLauncher
 from orchestrator.sweep.resources import Resources
 import psutil, ray
-launcher = RayLauncher(Resources(), 0, Path(sys.argv[1]) / "log")
+launcher = RayLauncher(Resources())
 launcher._connect({})
 mine = [psutil.Process(), *psutil.Process().children(recursive=True)]
 found = [

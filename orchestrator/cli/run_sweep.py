@@ -48,17 +48,14 @@ def run(sweep: Sweep, plan: Plan, order: Order, settings: Settings, options: Run
         _confirm(plan, options.yes)
         if options.detach:
             return _detach(sweep, settings, options)
-    store = Store(settings.store)
-    with progress.following(
-        store, as_json=options.as_json, quiet=options.quiet, chatter=options.inline
-    ) as follower:
+    with progress.following(as_json=options.as_json, quiet=options.quiet) as observer:
         outcome = library.launch(
             sweep,
             store=settings.store,
             data=settings.data,
             inline=options.inline,
             order=order,
-            observer=follower,
+            observer=observer,
         )
     show_outcome = outcome_text.show_json if options.as_json else outcome_text.show
     show_outcome(sweep, outcome, settings)

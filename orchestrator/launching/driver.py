@@ -7,20 +7,19 @@ never what a launcher returns. Every retry is decided here, between rounds, by `
 from __future__ import annotations
 
 import contextlib
-import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 from orchestrator.errors import UnreachableError
-from orchestrator.launching.monitor import Observer, Silent, following
-from orchestrator.launching.rounds import Order, Run, jobs, next_round
-from orchestrator.launching.worker import Job, run_pack
+from orchestrator.launching.interrupts import Interrupts
+from orchestrator.launching.monitor import Observer, following
+from orchestrator.launching.rounds import Order, RunningLaunch, next_round, pack_tasks
+from orchestrator.launching.standard_output import output_to
+from orchestrator.launching.worker import PackTask, run_pack
 from orchestrator.planning import costs
 from orchestrator.settings import Settings
 from orchestrator.store.records import STATES, Launch, Stop, StopMode, TrialStatus
@@ -37,22 +36,28 @@ FRUITLESS_ROUNDS = 3
 
 
 class Launcher(Protocol):
-    """Runs jobs somewhere. Returns when all have ended, in whatever way: the store tells how."""
+    """Runs tasks somewhere. What became of the trials the store tells, never a return value.
 
-    def run(self, jobs: Sequence[Job]) -> None:
-        """Run each job once, several side by side where there is room."""
+    `tests/contracts/test_launcher.py` holds what every launcher must do.
+    """
+
+    def run(self, tasks: Sequence[PackTask]) -> None:
+        """Call `worker.run_pack` once with each task, as many side by side as the machines can.
+
+        Returns when all have ended, in whatever way. An exception ends the launch.
+        """
 
     def close(self) -> None:
-        """Give back what was started."""
+        """End every process that was started."""
 
 
 class InlineLauncher:
     """In this process, one trial after another: for debugging and for tests."""
 
-    def run(self, jobs: Sequence[Job]) -> None:
-        """Run the jobs in order."""
-        for job in jobs:
-            run_pack(job)
+    def run(self, tasks: Sequence[PackTask]) -> None:
+        """Run the tasks in order."""
+        for task in tasks:
+            run_pack(task)
 
     def close(self) -> None:
         """Nothing was started."""
@@ -115,49 +120,54 @@ def new_launch(
 
 
 def launch(
-    launch: Launch,
+    record: Launch,
     settings: Settings,
-    launcher: Launcher,
+    launcher: Callable[[], Launcher],
     *,
     order: Order | None = None,
     observer: Observer | None = None,
     tracker: Tracker | Callable[[], Tracker] | None = None,
     weights: Mapping[str, Path] | None = None,
+    output_to_log: bool = False,
 ) -> Outcome:
-    """Run what is missing or unfinished of `launch`, and return how it ended.
+    """Run what is missing or unfinished of `record`, and return how it ended.
 
-    `weights`: files of pretrained weights by sha256, kept in the store before anything starts.
+    `launcher` is called when there is something to run. `weights`: files of pretrained weights by
+    sha256, kept in the store before anything starts. `output_to_log`: standard output and error
+    lead into the launch's log meanwhile.
 
     Raises UnreachableError where the store cannot be written or no worker can start.
     """
     store = Store(settings.store)
-    numbered = _record(store, launch, weights or {})
-    specs = numbered.specs
-    order, observer = order or Order(), observer or Silent()
-    run = Run(store, settings, numbered, specs, order)
-    run.begun_with = {s.trial_id: max(store.attempts(s.trial_id), default=0) for s in specs}
-    observer.started(numbered, run.statuses())
-    forwarder = Forwarder(store, numbered.sweep, specs, tracker) if tracker else None
-    with _signals(run, observer) as signals, _forwarding(run, forwarder):
+    record = _record(store, record, weights or {})
+    order, observer = order or Order(), observer or Observer()
+    running = RunningLaunch(store, settings, record, order)
+    running.begun_with = {t: max(numbers, default=0) for t, numbers in running.attempts().items()}
+    observer.started(record, running.statuses())
+    forwarder = Forwarder(store, record.sweep, record.specs, tracker) if tracker else None
+    with (
+        output_to(running.log) if output_to_log else contextlib.nullcontext(),
+        Interrupts(lambda: _ask_to_stop(running, observer)) as interrupts,
+        _forwarding(running, forwarder),
+    ):
         try:
-            with following(run, observer, forwarder):
-                _rounds(run, launcher)
+            with following(running, observer, forwarder, interrupts.end_at_once):
+                _rounds(running, launcher)
         except KeyboardInterrupt:
             observer.note("ended at once; `bnsweep resume` continues from the last checkpoints")
-        finally:
-            launcher.close()
-        backlog = _drain(forwarder, DRAIN_S / 6 if signals else DRAIN_S, observer)
-    statuses = run.statuses()
+        drain_s = DRAIN_S / 6 if interrupts.signalled else DRAIN_S
+        backlog = _drain(forwarder, drain_s, observer)
+    statuses = running.statuses()
     observer.update(statuses)
-    return Outcome(numbered.number, tuple(statuses), run.stop is not None, backlog)
+    return Outcome(record.number, tuple(statuses), running.stop is not None, backlog)
 
 
-def _record(store: Store, launch: Launch, weights: Mapping[str, Path]) -> Launch:
+def _record(store: Store, record: Launch, weights: Mapping[str, Path]) -> Launch:
     """The launch with its number, once the store holds all that a resume needs."""
     store.open_for_writing()
     try:
         store.keep_weights(weights)
-        return store.record_launch(launch)
+        return store.record_launch(record)
     except OSError as error:
         raise UnreachableError(
             f"store {store.root}: {error.strerror}; nothing was started"
@@ -165,13 +175,13 @@ def _record(store: Store, launch: Launch, weights: Mapping[str, Path]) -> Launch
 
 
 @contextlib.contextmanager
-def _forwarding(run: Run, forwarder: Forwarder | None) -> Iterator[None]:
+def _forwarding(launch: RunningLaunch, forwarder: Forwarder | None) -> Iterator[None]:
     """Forward while the launch runs; one with nothing to do or to send starts nothing."""
     if forwarder is None:
         yield
         return
-    todo = next_round(run)
-    if todo.run or todo.others or forwarder.backlog().trials:
+    todo = next_round(launch)
+    if todo.trials or todo.others or forwarder.backlog().trials:
         forwarder.start()
     try:
         yield
@@ -189,58 +199,51 @@ def _drain(forwarder: Forwarder | None, timeout_s: float, observer: Observer) ->
     return backlog
 
 
-def _rounds(run: Run, launcher: Launcher) -> None:
+def _rounds(launch: RunningLaunch, make_launcher: Callable[[], Launcher]) -> None:
+    """Run what may run and look again, until nothing is left or the launch is to stop."""
+    launcher: Launcher | None = None
     fruitless = 0
-    while run.stop is None:
-        attempts = {s.trial_id: run.store.attempts(s.trial_id) for s in run.specs}
-        todo = next_round(run)
-        if todo.run:
-            _pause(run, todo.pause_s)
-            smallest = min(map(costs.trial_bytes, todo.run))
-            run.store.check_room(run.launch.sweep, smallest)
-            launcher.run(jobs(run, todo))
-            after = {s.trial_id: run.store.attempts(s.trial_id) for s in run.specs}
-            fruitless = 0 if after != attempts else fruitless + 1
-            if fruitless == FRUITLESS_ROUNDS:
-                log = run.store.launch_log(run.launch.sweep, run.launch.number)
-                raise UnreachableError(f"no worker could be started; the reason is in {log}")
-        elif todo.others and run.order.wait:
-            time.sleep(1.0)
-        else:
-            return
-
-
-@contextlib.contextmanager
-def _signals(run: Run, observer: Observer) -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM end the trials after their step; a second one ends at once.
-
-    Yields the list of signals that came.
-    """
-    came: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield came
-        return
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
-        if len(came) > 1 or run.overdue:
-            raise KeyboardInterrupt
-        try:
-            request_stop(run.store, run.launch.sweep, run.launch.number, "now")
-        except OSError as error:  # a full disk
-            observer.note(f"trials cannot be told to stop ({error}); once more to end at once")
-            return
-        observer.note(
-            "stopping: running trials end after their step, with a checkpoint "
-            "(once more to end at once)"
-        )
-
-    before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield came
+        while launch.stop is None:
+            todo = next_round(launch)
+            if todo.trials:
+                _pause(launch, todo.pause_s)
+                smallest = min(map(costs.trial_bytes, todo.trials))
+                launch.store.check_room(launch.record.sweep, smallest)
+                attempts = launch.attempts()
+                launcher = launcher or make_launcher()
+                launcher.run(pack_tasks(launch, todo))
+                fruitless = fruitless + 1 if launch.attempts() == attempts else 0
+                if fruitless == FRUITLESS_ROUNDS:
+                    raise UnreachableError(
+                        f"no worker could be started; the reason is in {launch.log}"
+                    )
+            elif todo.others and launch.order.wait:
+                time.sleep(1.0)
+            else:
+                return
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if launcher is not None:
+            launcher.close()
+
+
+def _pause(launch: RunningLaunch, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while launch.stop is None and (left := until - time.monotonic()) > 0:
+        time.sleep(min(0.5, left))
+
+
+def _ask_to_stop(launch: RunningLaunch, observer: Observer) -> None:
+    """What the first Ctrl-C or SIGTERM does."""
+    try:
+        request_stop(launch.store, *launch.key, "now")
+    except OSError as error:  # a full disk
+        observer.note(f"trials cannot be told to stop ({error}); once more to end at once")
+        return
+    observer.note(
+        "stopping: running trials end after their step, with a checkpoint "
+        "(once more to end at once)"
+    )
 
 
 def request_stop(
@@ -248,9 +251,3 @@ def request_stop(
 ) -> None:
     """Ask the launch, and those before it, to stop: all its trials or only some."""
     store.request_stop(sweep, Stop(launch=launch, mode=mode, trials=tuple(trials)))
-
-
-def _pause(run: Run, seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while run.stop is None and (left := until - time.monotonic()) > 0:
-        time.sleep(min(0.5, left))

@@ -1,8 +1,7 @@
 """The launcher that schedules packs through Ray Tune: the only import of ray (DESIGN §10).
 
 Tune gets an explicit list of trials, our names and a worker function that never fails for a
-trial's error. Its own state is scratch, its return value is not read. What was measured of Ray,
-and the reason for each setting, is in ARCHITECTURE.md.
+trial's error. Its own state is scratch, its return value is not read.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +30,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator import settings
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.launching import data_check, worker
-from orchestrator.launching import ray_nodes as nodes
-from orchestrator.launching.worker import Job
+from orchestrator.launching import data_check, ray_nodes, worker
+from orchestrator.launching.worker import PackTask
+from orchestrator.planning import costs
+from orchestrator.store.store import Store
 from orchestrator.sweep.resources import Resources
 
 DEAD_WORKERS = 10
@@ -46,16 +45,27 @@ _CONTEXT_BYTES = 700 * 1024 * 1024
 _MOST_SHARES = 8
 
 _ENVIRONMENT = {
+    # Ray sends nothing to its makers, and a machine without a network does not wait for that.
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray's workers run at nice 15 by default: beside other work their trials hardly move.
     "RAY_worker_niceness": "0",
+    # Relative paths mean what they mean in the driver, not something in Tune's folder.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # The new output prints boxes and hints even at verbose=0.
     "RAY_AIR_NEW_OUTPUT": "0",
+    # A line that two workers print stands twice in the log, not once with "repeated 2x".
     "RAY_DEDUP_LOGS": "0",
+    # A worker that reports no metric would end the whole sweep with a TuneError.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    # JSON, CSV and TensorBoard files of each trial: a quarter of Tune's time, and nobody's.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # On Ctrl-C Tune would return as if all had ended well: the driver has its own handler.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # Tune's snapshots are never read: one in ten minutes instead of one in ten seconds, ...
     "TUNE_GLOBAL_CHECKPOINT_S": "600",
+    # ... without three lines of warning whenever it thinks that they come too often.
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # Each trial reports once, at its end: there is nothing to gather before Tune hears of it.
     "TUNE_RESULT_BUFFER_LENGTH": "0",
 }
 _WORKER_ENVIRONMENT = {
@@ -69,34 +79,51 @@ _WORKER_ENVIRONMENT = {
 
 
 class RayLauncher:
-    """Runs jobs through one Ray Tune `Tuner` a round; Ray starts with the first round."""
+    """Runs tasks through one Ray Tune `Tuner` a round; Ray starts with the first round."""
 
-    def __init__(self, resources: Resources, memory_bytes: int, log: Path) -> None:
-        """`memory_bytes`: what the largest trial needs of a GPU; `log`: where chatter goes."""
+    def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._memory_bytes = memory_bytes
-        self._log = log
         self._gpus = 0.0
         self._scratch: Path | None = None
         self._local = not os.environ.get("RAY_ADDRESS")
 
-    def run(self, jobs: Sequence[Job]) -> None:
-        """Run each job as a Tune trial, as many at once as the resources allow."""
-        with _chatter_to(self._log):
-            if self._scratch is None:
-                self._start(jobs)
-            self._fit(jobs)
+    def run(self, tasks: Sequence[PackTask]) -> None:
+        """Run the tasks side by side. Raises UnreachableError where Ray cannot be used, UserError
+        where no node can ever run such a trial."""
+        if self._scratch is None:
+            self._start(tasks)
+        if self._gpus:  # a GPU that Ray counts and torch cannot use shall not pass for a slow one
+            tasks = [task.model_copy(update={"device": "cuda"}) for task in tasks]
+        # Tune copies its search space for every trial, and stores the functions that name a trial
+        # with each of them: the tasks themselves stay out of both, and their list is no grid.
+        trainable = tune.with_parameters(_run_task, tasks=[t.model_dump_json() for t in tasks])
+        points = [{"task": f"{number} {_name(task)}"} for number, task in enumerate(tasks)]
+        tune.Tuner(
+            tune.with_resources(trainable, {"cpu": self._resources.cpus, "gpu": self._gpus}),
+            param_space={"task": None},  # each point says which
+            tune_config=tune.TuneConfig(
+                search_alg=BasicVariantGenerator(points_to_evaluate=points),
+                num_samples=len(points),
+                reuse_actors=True,
+                trial_name_creator=_name_of,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name="round",
+                storage_path=str(self._scratch),
+                failure_config=tune.FailureConfig(max_failures=DEAD_WORKERS),
+                verbose=0,
+            ),
+        ).fit()
 
     def close(self) -> None:
         """Shut down what this launcher started, and remove Ray's scratch."""
-        if self._scratch is None:
-            return
-        with _chatter_to(self._log):
+        if self._scratch is not None:
             ray.shutdown()
-        shutil.rmtree(self._scratch, ignore_errors=True)
-        self._scratch = None
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
 
-    def _start(self, jobs: Sequence[Job]) -> None:
+    def _start(self, tasks: Sequence[PackTask]) -> None:
         os.environ.update(_ENVIRONMENT)
         threads = {"OMP_NUM_THREADS": str(self._resources.cpus)}
         worker_environment = {**_WORKER_ENVIRONMENT, **threads}
@@ -107,16 +134,21 @@ class RayLauncher:
             with _own_signal_handlers():
                 self._connect(worker_environment)
         except Exception as error:  # Ray raises many types here; each means the same to the user
+            log = Store(tasks[0].store).launch_log(tasks[0].sweep, tasks[0].launch)
             raise UnreachableError(
                 f"Ray cannot be {'started' if self._local else 'reached'}: {_line(error)}; "
-                f"details in {self._log}"
+                f"details in {log}"
             ) from error
-        self._gpus = self._share_of_a_gpu()
-        self._check_room()
-        if not self._local:
-            self._look_at_nodes(jobs)
+        try:
+            self._gpus = self._share_of_a_gpu(tasks)
+            self._check_capacity()
+            if not self._local:
+                _check_nodes(tasks)
+        except BaseException:
+            ray.shutdown()
+            raise
         # Workers on other nodes look into Tune's folder too: there it must lie in the store.
-        parent = None if self._local else jobs[0].store
+        parent = None if self._local else tasks[0].store
         self._scratch = Path(tempfile.mkdtemp(prefix=".ray-scratch-", dir=parent))
 
     def _connect(self, worker_environment: dict[str, str]) -> None:
@@ -133,69 +165,40 @@ class RayLauncher:
         else:
             ray.init(runtime_env={"env_vars": worker_environment}, **quiet)
 
-    def _share_of_a_gpu(self) -> float:
-        """GPUs for each trial; `auto`: 1/k where k such trials fit a device, 0 without one."""
+    def _share_of_a_gpu(self, tasks: Sequence[PackTask]) -> float:
+        """GPUs for each trial; `auto`: 1/k where k of the largest fit a device, 0 without one."""
         if self._resources.gpus != "auto":
             return float(self._resources.gpus)
         nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("GPU")]
         if not nodes:
             return 0.0
-        sizes = [ray.get(_on(node).remote()) for node in nodes]
-        return share(
-            min(sizes), self._memory_bytes, _cpus_for_each_gpu(nodes, self._resources.cpus)
-        )
+        smallest_gpu = min(ray.get([_gpu_bytes_of(node) for node in nodes]))
+        largest_trial = max(costs.memory_bytes(spec) for task in tasks for spec in task.trials)
+        return share(smallest_gpu, largest_trial, _cpus_for_each_gpu(nodes, self._resources.cpus))
 
-    def _check_room(self) -> None:
+    def _check_capacity(self) -> None:
         """Refuse a request that no node can ever meet; Tune would wait for it for ever."""
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         wanted = {"CPU": float(self._resources.cpus), "GPU": float(self._gpus)}
         if any(all(n.get(k, 0.0) >= v for k, v in wanted.items()) for n in nodes):
             return
         most = {k: max((n.get(k, 0.0) for n in nodes), default=0.0) for k in wanted}
-        ray.shutdown()
         raise UserError(
             f"resources: no node has {wanted['CPU']:g} CPUs and {wanted['GPU']:g} GPUs for a "
             f"trial; the largest has {most['CPU']:g} CPUs and {most['GPU']:g} GPUs"
         )
 
-    def _look_at_nodes(self, jobs: Sequence[Job]) -> None:
-        """Refuse a cluster on which a node would fail its trials: store, data, versions.
 
-        A node that does not answer is left to Ray, which finds out whether it is dead.
-        """
-        specs = data_check.wanted(spec for job in jobs for spec in job.specs)
-        fields = [spec.identity_fields() for spec in specs]
-        seen = nodes.look(Path(jobs[0].store), Path(jobs[0].data), fields)
-        if found := nodes.problems([report for report in seen if report.answered]):
-            ray.shutdown()
-            raise UnreachableError(*found)
+def _check_nodes(tasks: Sequence[PackTask]) -> None:
+    """Refuse a cluster on which a node would fail its trials: store, data, versions.
 
-    def _fit(self, jobs: Sequence[Job]) -> None:
-        resources = {"cpu": self._resources.cpus, "gpu": self._gpus}
-        if self._gpus:  # a GPU that Ray counts and torch cannot use shall not pass for a slow one
-            jobs = [replace(job, device="cuda") for job in jobs]
-        # Tune copies its search space for every trial, and stores the functions that name a trial
-        # with each of them: the jobs themselves stay out of both, and their list is no grid.
-        trainable = tune.with_parameters(_run_job, jobs=[asdict(job) for job in jobs])
-        points = [{"job": f"{n} {_name(job)}"} for n, job in enumerate(jobs)]
-        tuner = tune.Tuner(
-            tune.with_resources(trainable, resources),
-            param_space={"job": None},  # each point says which
-            tune_config=tune.TuneConfig(
-                search_alg=BasicVariantGenerator(points_to_evaluate=points),
-                num_samples=len(points),
-                reuse_actors=True,
-                trial_name_creator=_name_of,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name="round",
-                storage_path=str(self._scratch),
-                failure_config=tune.FailureConfig(max_failures=DEAD_WORKERS),
-                verbose=0,
-            ),
-        )
-        tuner.fit()
+    A node that does not answer is left to Ray, which finds out whether it is dead.
+    """
+    specs = data_check.wanted(spec for task in tasks for spec in task.trials)
+    fields = [spec.identity_fields() for spec in specs]
+    reports = ray_nodes.look(tasks[0].store, tasks[0].data, fields)
+    if problems := ray_nodes.problems([report for report in reports if report.answered]):
+        raise UnreachableError(*problems)
 
 
 @contextlib.contextmanager
@@ -220,10 +223,10 @@ def _cpus_for_each_gpu(nodes: Sequence[Any], cpus: int) -> int:
     return min(int(n["Resources"].get("CPU", 1) / n["Resources"]["GPU"] / cpus) for n in nodes)
 
 
-def _on(node: Any) -> Any:
-    """A task that asks the node for the memory of its smallest GPU, in bytes."""
-    here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-    return ray.remote(num_cpus=0)(_gpu_bytes).options(scheduling_strategy=here)
+def _gpu_bytes_of(node: Any) -> Any:
+    """What the node will say is the memory of its smallest GPU, in bytes."""
+    there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    return ray.remote(num_cpus=0)(_gpu_bytes).options(scheduling_strategy=there).remote()
 
 
 def _gpu_bytes() -> int:
@@ -235,45 +238,23 @@ def _gpu_bytes() -> int:
         return 0  # unknown: a whole GPU for each trial
 
 
-def _run_job(config: dict[str, Any], jobs: Sequence[dict[str, Any]]) -> None:
-    """The Tune trainable: the job of that number; returns normally whatever the trials do."""
-    fields = jobs[int(config["job"].partition(" ")[0])]
-    job = Job(**{**fields, "trials": tuple(fields["trials"])})
+def _run_task(config: dict[str, str], tasks: Sequence[str]) -> None:
+    """The Tune trainable: the task of that number; returns normally whatever the trials do."""
+    task = PackTask.model_validate_json(tasks[int(config["task"].partition(" ")[0])])
     worker.check_process()  # raises before anything is claimed: Tune goes on in a new process
-    worker.run_pack(job)
+    worker.run_pack(task)
     tune.report({"ended": 1})
 
 
+def _name(task: PackTask) -> str:
+    others = len(task.trials) - 1
+    return task.trials[0].trial_id + (f"+{others}" if others else "")
+
+
 def _name_of(trial: Any) -> str:
-    name: str = trial.config["job"].partition(" ")[2]
+    name: str = trial.config["task"].partition(" ")[2]
     return name
-
-
-def _name(job: Job) -> str:
-    specs = job.specs
-    return specs[0].trial_id + (f"+{len(specs) - 1}" if len(specs) > 1 else "")
 
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-@contextlib.contextmanager
-def _chatter_to(log: Path) -> Iterator[None]:
-    """Send what Ray and its processes write to stdout and stderr to the launch's log.
-
-    At the level of file descriptors, since most of it comes from outside Python; whoever wants to
-    show something meanwhile holds a duplicate of the terminal.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    saved = [(fd, os.dup(fd)) for fd in (1, 2)]
-    target = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        for fd, _ in saved:
-            os.dup2(target, fd)
-        yield
-    finally:
-        for fd, copy in saved:
-            os.dup2(copy, fd)
-            os.close(copy)
-        os.close(target)

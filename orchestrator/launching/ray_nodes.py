@@ -1,6 +1,6 @@
 """Looks at every node of a Ray cluster before anything trains there.
 
-With launch_ray.py the only import of ray. A node answers for itself, in a small task on it: whether
+With ray_launcher the only import of ray. A node answers for itself, in a small task on it: whether
 it sees the store and can write there, whether the data is there, and which versions it has.
 """
 

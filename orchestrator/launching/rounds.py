@@ -5,10 +5,10 @@ Every retry and every trial left alone is decided here, with `failures.decide`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from orchestrator.launching.worker import Job
+from orchestrator.launching.worker import PackTask
 from orchestrator.settings import Settings
 from orchestrator.store import claims, failures, liveness
 from orchestrator.store.records import Launch, Stop, TrialStatus
@@ -31,127 +31,144 @@ class Order:
 
 
 @dataclass
-class Run:
+class RunningLaunch:
     """A launch under way: what the rounds and the monitor share."""
 
     store: Store
     settings: Settings
-    launch: Launch
-    specs: tuple[TrialSpec, ...]
+    record: Launch
     order: Order
+    begun_with: dict[str, int] = field(default_factory=dict)
+    """The newest attempt of each trial when the launch began: later ones are this launch's."""
+    finished: dict[str, TrialStatus] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The sweep's name and the launch's number, by which the store and workers know it."""
+        return self.record.sweep, self.record.number
+
+    @property
+    def specs(self) -> tuple[TrialSpec, ...]:
+        """All trials of the sweep."""
+        return self.record.specs
 
     @property
     def resources(self) -> Resources:
         """What each trial asks of a machine."""
-        return Resources(**self.launch.resources)
+        return Resources(**self.record.resources)
 
-    begun_with: dict[str, int] = field(default_factory=dict)
-    """The newest attempt of each trial when the launch began: later ones are this launch's."""
-    finished: dict[str, TrialStatus] = field(default_factory=dict)
-    overdue: bool = False
-    """Workers are still there long after a request to end at the next step: now they are killed."""
-
-    def statuses(self) -> list[TrialStatus]:
-        """All trials; a finished one is read once."""
-        found = []
-        for spec in self.specs:
-            status = self.finished.get(spec.trial_id) or self.store.state(spec)
-            if status.state == "finished":
-                self.finished[spec.trial_id] = status
-            found.append(status)
-        return found
+    @property
+    def log(self) -> Path:
+        """Where the output of Ray and MLflow goes."""
+        return self.store.launch_log(*self.key)
 
     @property
     def stop(self) -> Stop | None:
         """The request to stop the whole launch, if there is one."""
-        return self.store.stop_for(self.launch.sweep, self.launch.number)
+        return self.store.stop_for(*self.key)
+
+    def statuses(self) -> list[TrialStatus]:
+        """All trials; a finished one is read once."""
+        statuses = []
+        for spec in self.specs:
+            status = self.finished.get(spec.trial_id) or self.store.state(spec)
+            if status.state == "finished":
+                self.finished[spec.trial_id] = status
+            statuses.append(status)
+        return statuses
+
+    def attempts(self) -> dict[str, list[int]]:
+        """The numbers of each trial's attempts: they change when any worker begins anything."""
+        return {spec.trial_id: self.store.attempts(spec.trial_id) for spec in self.specs}
 
     def failures_here(self, trial_id: str) -> list[Failure]:
         """How the trial's attempts since the launch began have failed, oldest first.
 
         One that another launch was asked to stop is no reason for this one to leave the trial.
         """
-        first = self.begun_with.get(trial_id, 0)
-        numbers = [n for n in self.store.attempts(trial_id) if n > first]
-        found = [(n, self.store.failure_of(trial_id, n)) for n in numbers]
-        return [f for n, f in found if f and (f.failure != "stopped" or self._began(trial_id, n))]
+        here = []
+        for number in self.store.attempts(trial_id):
+            if number <= self.begun_with.get(trial_id, 0):
+                continue
+            failure = self.store.failure_of(trial_id, number)
+            if failure and (failure.failure != "stopped" or self._began(trial_id, number)):
+                here.append(failure)
+        return here
 
     def _began(self, trial_id: str, number: int) -> bool:
         start = liveness.read_start(self.store.attempt_folder(trial_id, number))
-        here = (self.launch.sweep, self.launch.number)
-        return start is not None and (start.sweep, start.launch) == here
+        return start is not None and (start.sweep, start.launch) == self.key
 
 
 @dataclass(frozen=True)
 class Round:
-    """What to do next: jobs to run, and whether trials of other launches are still under way."""
+    """What to do next: trials to train, and those that other launches are training meanwhile."""
 
-    run: tuple[TrialSpec, ...]
+    trials: tuple[TrialSpec, ...]
     alone: frozenset[str]
+    """Those that ran out of memory beside others: each runs by itself."""
     others: tuple[TrialStatus, ...]
     pause_s: float
 
 
-def next_round(run: Run) -> Round:
+def next_round(launch: RunningLaunch) -> Round:
     """What is missing or unfinished and may run now."""
-    statuses = {s.trial_id: s for s in run.statuses()}
-    held = run.store.held_back(run.launch.sweep, run.launch.number)
-    stops = run.store.stops_for(run.launch.sweep, run.launch.number)
-    idle = {*held, *(trial_id for stop in stops for trial_id in stop.trials)}
-    todo, alone, pause_s = [], set(), 0.0
-    specs = [s for s in run.specs if not run.order.trials or s.trial_id in run.order.trials]
-    for spec in specs:
+    statuses = {status.trial_id: status for status in launch.statuses()}
+    stops = launch.store.stops_for(*launch.key)
+    idle = {*launch.store.held_back(*launch.key)}.union(*(stop.trials for stop in stops))
+    trials, alone, others, pause_s = [], set(), [], 0.0
+    for spec in launch.specs:
         status = statuses[spec.trial_id]
-        if status.state in ("finished", "running") or spec.trial_id in idle:
+        if launch.order.trials and spec.trial_id not in launch.order.trials:
             continue
-        decision = _decide(run, spec, status)
-        if decision.run:
-            todo.append(spec)
-            pause_s = max(pause_s, decision.pause_s)
-            if decision.alone:
-                alone.add(spec.trial_id)
-    running = [statuses[spec.trial_id] for spec in specs]
-    others = tuple(status for status in running if status.state == "running")
-    return Round(tuple(todo), frozenset(alone), others, pause_s)
+        if status.state == "running":
+            others.append(status)
+        elif status.state != "finished" and spec.trial_id not in idle:
+            decision = _decide(launch, spec, status)
+            if decision.run:
+                trials.append(spec)
+                pause_s = max(pause_s, decision.pause_s)
+                if decision.alone:
+                    alone.add(spec.trial_id)
+    return Round(tuple(trials), frozenset(alone), tuple(others), pause_s)
 
 
-def _decide(run: Run, spec: TrialSpec, status: TrialStatus) -> failures.Decision:
-    here = run.failures_here(spec.trial_id)
+def _decide(launch: RunningLaunch, spec: TrialSpec, status: TrialStatus) -> failures.Decision:
+    here = launch.failures_here(spec.trial_id)
     if here:
-        decision = failures.decide(here, run.launch.retries)
+        decision = failures.decide(here, launch.record.retries)
         if not decision.run and here[-1].failure == "lost":
-            claims.give_up_lost(
-                run.store, spec.trial_id, here[-1].model_copy(update={"cause": decision.reason})
-            )
+            final = here[-1].model_copy(update={"cause": decision.reason})
+            claims.give_up_lost(launch.store, spec.trial_id, final)
         return decision
-    before = run.store.failure(spec.trial_id) if status.state == "failed" else None
-    if before is None or spec.trial_id in run.order.trials:
+    before = launch.store.failure(spec.trial_id) if status.state == "failed" else None
+    if before is None or spec.trial_id in launch.order.trials:
         return failures.Decision(run=True)
-    again = run.order.retry_failed and before.failure not in failures.NOT_AGAIN
+    again = launch.order.retry_failed and before.failure not in failures.NOT_AGAIN
     return failures.Decision(run=again, reason=before.cause)
 
 
-def jobs(run: Run, todo: Round) -> list[Job]:
-    """The round's packs. A trial that ran out of memory beside others comes last, by itself."""
-    together = [s for s in todo.run if s.trial_id not in todo.alone]
-    if not together:
-        return [_job(run, todo.run[:1], beside=0)]
-    on_gpu = run.resources.gpus not in ("auto", 0)
-    indices = groups(together, run.resources.pack, streams=on_gpu)
-    packs = [[together[i] for i in group] for group in indices]
-    return [_job(run, pack, beside=len(together) - 1) for pack in packs]
-
-
-def _job(run: Run, pack: Sequence[TrialSpec], beside: int) -> Job:
-    return Job(
-        store=str(run.store.root),
-        data=str(run.settings.data),
-        sweep=run.launch.sweep,
-        launch=run.launch.number,
-        trials=tuple(spec.identity_fields() for spec in pack),
-        device="cpu" if run.resources.gpus == 0 else "auto",
-        threads=run.resources.cpus,
-        kernels=run.resources.kernels,
-        graphs=run.resources.graphs,
-        beside=beside,
-    )
+def pack_tasks(launch: RunningLaunch, todo: Round) -> list[PackTask]:
+    """The round's trials in packs. Those that must run alone wait until no others are left."""
+    resources = launch.resources
+    packs = [todo.trials[:1]]
+    together = [spec for spec in todo.trials if spec.trial_id not in todo.alone]
+    if together:
+        on_gpu = resources.gpus not in ("auto", 0)
+        indices = groups(together, resources.pack, streams=on_gpu)
+        packs = [tuple(together[i] for i in group) for group in indices]
+    return [
+        PackTask(
+            store=launch.store.root,
+            data=launch.settings.data,
+            sweep=launch.record.sweep,
+            launch=launch.record.number,
+            trials=pack,
+            device="cpu" if resources.gpus == 0 else "auto",
+            threads=resources.cpus,
+            kernels=resources.kernels,
+            graphs=resources.graphs,
+            beside=max(0, len(together) - 1),
+        )
+        for pack in packs
+    ]

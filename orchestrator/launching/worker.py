@@ -10,16 +10,18 @@ import contextlib
 import io
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from orchestrator.planning import costs
 from orchestrator.store import claims, failures, liveness
 from orchestrator.store.claims import Claim
 from orchestrator.store.folder import LOG
 from orchestrator.store.liveness import Heartbeat, ResumedFrom
+from orchestrator.store.records import Stop
 from orchestrator.store.store import Store
 from orchestrator.sweep.resources import Kernels
 from trainer import journal, results
@@ -33,17 +35,17 @@ POLL_S = 1.0
 """A worker looks at most so often for a request to stop."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """What a launcher hands to a worker: plain values, so that it travels as a dictionary."""
+class PackTask(BaseModel):
+    """One pack of trials for one worker. It travels between processes as JSON."""
 
-    store: str
-    data: str
+    model_config = ConfigDict(frozen=True)
+
+    store: Path
+    data: Path
     sweep: str
     launch: int
-    trials: tuple[dict[str, Any], ...]
-    """The fields of each trial's spec that differ from the defaults: one pack."""
-    device: str = "auto"
+    trials: tuple[TrialSpec, ...]
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     """`cpu` where no GPU was asked for (Ray leaves a node's GPUs in the sight of such a worker),
     `cuda` where Ray gave one."""
     threads: int = 1
@@ -52,17 +54,12 @@ class Job:
     beside: int = 0
     """How many other packs may share the device: an out-of-memory alone is final."""
 
-    @property
-    def specs(self) -> list[TrialSpec]:
-        """The pack's trials."""
-        return [TrialSpec.model_validate(fields) for fields in self.trials]
-
 
 class Watch:
     """Tells a running trial whether to stop: on request, or because its claim was taken over."""
 
-    def __init__(self, store: Store, job: Job, claim: Claim) -> None:
-        self._store, self._job, self._claim = store, job, claim
+    def __init__(self, store: Store, task: PackTask, claim: Claim) -> None:
+        self._store, self._task, self._claim = store, task, claim
         self._next = 0.0
         self._stop = False
 
@@ -70,17 +67,16 @@ class Watch:
         if not self._stop and time.monotonic() >= self._next:
             self._next = time.monotonic() + POLL_S
             try:
-                self._stop = stop_mode(self._store, self._job, self._claim.trial_id) == "now"
-                self._stop = self._stop or claims.superseded(self._store, self._claim)
+                stop = _stop_for(self._store, self._task, self._claim.trial_id)
+                asked = stop is not None and stop.mode == "now"
+                self._stop = asked or claims.superseded(self._store, self._claim)
             except OSError:
                 return False  # the store is away for a moment; the checkpoint will say so
         return self._stop
 
 
-def stop_mode(store: Store, job: Job, trial_id: str) -> str | None:
-    """`graceful` (begin nothing), `now` (end after the step), or None, for one trial."""
-    stop = store.stop_for(job.sweep, job.launch, trial_id)
-    return stop.mode if stop else None
+def _stop_for(store: Store, task: PackTask, trial_id: str) -> Stop | None:
+    return store.stop_for(task.sweep, task.launch, trial_id)
 
 
 def check_process() -> None:
@@ -90,65 +86,59 @@ def check_process() -> None:
         numerics.check_device()
 
 
-def run_pack(job: Job) -> None:
+def run_pack(task: PackTask) -> None:
     """Run the pack's trials that nobody else has and no request to stop holds back."""
-    store = Store(Path(job.store))
+    store = Store(task.store)
     claimed = []
-    for spec in job.specs:
+    for spec in task.trials:
         try:
-            if _has_room(store, spec) and (claim := _claim(store, job, spec)):
+            # On a disk that is filling up no trial begins: one that fails costs what it trained,
+            # one that waits costs nothing, and the driver ends the launch with the reason.
+            if lack := store.lack_of_room(costs.trial_bytes(spec)):
+                print(f"{spec.trial_id}: not begun; {lack}", file=sys.stderr)  # noqa: T201
+            elif claim := _claim(store, task, spec):
                 claimed.append((spec, claim))
         except OSError as error:  # no claim, so no folder to record it in: the driver looks too
             print(f"{spec.trial_id}: {error}", file=sys.stderr)  # noqa: T201
     if claimed:
-        run_claimed(store, job, claimed)
+        run_claimed(store, task, claimed)
 
 
-def _has_room(store: Store, spec: TrialSpec) -> bool:
-    """On a disk that is filling up a trial is not begun: one that fails costs what it trained, one
-    that waits costs nothing, and the driver ends the launch with the reason."""
-    lack = store.lack_of_room(costs.trial_bytes(spec))
-    if lack:
-        print(f"{spec.trial_id}: not begun; {lack}", file=sys.stderr)  # noqa: T201 - launch's log
-    return not lack
-
-
-def _claim(store: Store, job: Job, spec: TrialSpec) -> Claim | None:
+def _claim(store: Store, task: PackTask, spec: TrialSpec) -> Claim | None:
     """The claim, or None. A claim of this same launch is waited for: its worker or node died."""
-    while True:
-        if stop_mode(store, job, spec.trial_id) or spec.trial_id in store.held_back(
-            job.sweep, job.launch
-        ):
-            return None
-        claim = claims.claim(store, spec, liveness.this_process(job.sweep, job.launch))
-        if claim is not None or not _held_by_this_launch(store, job, spec.trial_id):
+    here = (task.sweep, task.launch)
+    while not _stop_for(store, task, spec.trial_id) and spec.trial_id not in store.held_back(*here):
+        claim = claims.claim(store, spec, liveness.this_process(*here))
+        if claim is not None or not _held_by_this_launch(store, task, spec.trial_id):
             return claim
         time.sleep(POLL_S)
+    return None
 
 
-def _held_by_this_launch(store: Store, job: Job, trial_id: str) -> bool:
+def _held_by_this_launch(store: Store, task: PackTask, trial_id: str) -> bool:
     if store.state(trial_id).state != "running":
         return False
     start = liveness.read_start(store.attempt_folder(trial_id, store.attempts(trial_id)[-1]))
-    return start is not None and (start.sweep, start.launch) == (job.sweep, job.launch)
+    return start is not None and (start.sweep, start.launch) == (task.sweep, task.launch)
 
 
-def run_claimed(store: Store, job: Job, claimed: list[tuple[TrialSpec, Claim]]) -> None:
+def run_claimed(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Claim]]) -> None:
     """Train the claimed trials to their results, or record why there are none."""
-    folders = [claim.folder for _, claim in claimed]
     with contextlib.ExitStack() as stack:
         try:
-            for folder in folders:
-                stack.enter_context(Heartbeat(folder))
-            stack.enter_context(_log_to([folder / LOG for folder in folders]))
-            _train(store, job, claimed)
+            for _, claim in claimed:
+                stack.enter_context(Heartbeat(claim.folder))
+            logs = _Logs(stack, [claim.folder / LOG for _, claim in claimed])
+            stack.enter_context(contextlib.redirect_stdout(logs))
+            stack.enter_context(contextlib.redirect_stderr(logs))
+            _train(store, task, claimed)
         except Exception as error:  # whatever it is, it belongs to these trials alone
             for _, claim in claimed:
                 if not liveness.ended(claim.folder):
-                    _record(job, claim, error)
+                    _record(task, claim, error)
 
 
-def _train(store: Store, job: Job, claimed: list[tuple[TrialSpec, Claim]]) -> None:
+def _train(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Claim]]) -> None:
     # The only place where the orchestrator loads the trainer's torch side: inside the worker.
     from trainer.packs.pack_training import train_pack
     from trainer.train import Options
@@ -159,27 +149,27 @@ def _train(store: Store, job: Job, claimed: list[tuple[TrialSpec, Claim]]) -> No
     members = []
     for spec, claim in claimed:
         try:
-            members.append((claim, _member(store, job, spec, claim)))
+            members.append((claim, _member(store, task, spec, claim)))
         except Exception as error:  # a checkpoint that cannot be read is this trial's alone
-            _record(job, claim, error)
+            _record(task, claim, error)
     options = Options(
-        data=Path(job.data),
-        device=job.device,
-        threads=job.threads,
-        kernels=job.kernels,
-        graphs=job.graphs,
+        data=task.data,
+        device=task.device,
+        threads=task.threads,
+        kernels=task.kernels,
+        graphs=task.graphs,
         pretrained=pretrained,
         initial_weights=store.initial_weights_folder,
     )
     outcomes = train_pack([member for _, member in members], options)
     for (claim, _), outcome in zip(members, outcomes, strict=True):
         if isinstance(outcome, Exception):
-            _record(job, claim, outcome)
+            _record(task, claim, outcome)
         else:
             claims.publish(store, claim)
 
 
-def _member(store: Store, job: Job, spec: TrialSpec, claim: Claim) -> Member:
+def _member(store: Store, task: PackTask, spec: TrialSpec, claim: Claim) -> Member:
     """The trial as a member of the pack, going on from its newest checkpoint if it has one."""
     from trainer import checkpoint
     from trainer.packs.pack_training import Member
@@ -200,7 +190,7 @@ def _member(store: Store, job: Job, spec: TrialSpec, claim: Claim) -> Member:
         claim.folder,
         attempt=claim.number,
         resume=resume,
-        poll=Watch(store, job, claim),
+        poll=Watch(store, task, claim),
         on_record=on_record,
     )
 
@@ -209,13 +199,13 @@ def _pretrained(store: Store, spec: TrialSpec) -> Path | None:
     return store.weights_file(spec.weights_sha256) if spec.weights == "pretrained" else None
 
 
-def _record(job: Job, claim: Claim, error: Exception) -> None:
+def _record(task: PackTask, claim: Claim, error: Exception) -> None:
     records = journal.read(claim.folder / results.JOURNAL)
     failure = failures.classify(
         error, attempt=claim.number, epoch=records[-1].epoch if records else None
     )
     if failure.failure == "oom":
-        beside = job.beside + len(job.trials) - 1
+        beside = task.beside + len(task.trials) - 1
         failure = failure.model_copy(update={"details": {**failure.details, "beside": beside}})
     with contextlib.suppress(OSError):  # a store that cannot be written: the heartbeat goes stale
         claims.fail(claim, failure)
@@ -228,18 +218,8 @@ def _log(claim: Claim, text: str) -> None:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
 
-@contextlib.contextmanager
-def _log_to(paths: Sequence[Path]) -> Iterator[None]:
-    """Send what is printed to the logs of all the trials that run here."""
-    with contextlib.ExitStack() as stack:
-        log = _Logs(stack, paths)
-        stack.enter_context(contextlib.redirect_stdout(log))
-        stack.enter_context(contextlib.redirect_stderr(log))
-        yield
-
-
 class _Logs(io.TextIOBase):
-    """Text that goes to several files; a trial is not lost for want of a log."""
+    """Text that goes to the logs of all trials here; none is lost for want of a log."""
 
     def __init__(self, stack: contextlib.ExitStack, paths: Sequence[Path]) -> None:
         self._files = []

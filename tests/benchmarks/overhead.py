@@ -100,21 +100,23 @@ def ours(trials: int, folder: Path) -> float:
     from orchestrator import settings
     from orchestrator.launching import driver
     from orchestrator.launching.ray_launcher import RayLauncher
+    from orchestrator.store.store import Store
     from orchestrator.sweep.resources import Resources
     from orchestrator.tracking import mlflow_tracker
 
     here = settings.load(store=folder / "runs", data=folder / "data")
     planned = specs(trials)
     start = time.perf_counter()
-    log = folder / "launch.txt"
     outcome = driver.launch(
         driver.new_launch("noop", planned),
         here,
-        RayLauncher(Resources(), 0, log),
+        lambda: RayLauncher(Resources()),
         tracker=lambda: mlflow_tracker.connect(here),
+        output_to_log=True,
     )
     seconds = time.perf_counter() - start
     if outcome.counts["finished"] != trials:
+        log = Store(here.store).launch_log("noop", outcome.launch)
         raise RuntimeError(f"{outcome.counts}: {log.read_text()[-2000:]}")
     if outcome.backlog.trials:
         print(f"{outcome.backlog} left to send", file=sys.stderr)

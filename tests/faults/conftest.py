@@ -19,7 +19,7 @@ def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     spec = sweep_spec.parse(sweep_text(), "tiny.yaml")
     here = settings.load(store=folder / "runs", data=folder / "data")
-    outcome = launch(new_launch(spec.name, spec.trials), here, InlineLauncher())
+    outcome = launch(new_launch(spec.name, spec.trials), here, InlineLauncher)
     assert outcome.exit_code == 0
     store = Store(folder / "runs")
     return {s.trial_id: store.result(s.trial_id).digests["final"] for s in spec.trials}

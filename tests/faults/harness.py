@@ -14,8 +14,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
+
+from processes import alive, descendants
 
 from orchestrator.store import liveness
 from orchestrator.store.store import Store
@@ -241,33 +242,11 @@ class Tracker:
             self.process = None
 
 
-def descendants(pid: int) -> list[int]:
-    """PIDs of all processes below `pid`."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                children.setdefault(parent, []).append(int(entry.name))
-    return list(_below(pid, children))
-
-
-def _below(pid: int, children: dict[int, list[int]]) -> Iterator[int]:
-    for child in children.get(pid, []):
-        yield child
-        yield from _below(child, children)
-
-
 def _command(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""
-
-
-def alive(pid: int) -> bool:
-    """Whether the process exists and is not a zombie."""
-    return bool(liveness._process_start(pid))
 
 
 def kill(pid: int, number: int) -> None:

@@ -29,7 +29,7 @@ def here(tmp_path):
 
 def launch(here, **order):
     return driver.launch(
-        new_launch("tiny", [SPEC], retries=1), here, InlineLauncher(), order=rounds.Order(**order)
+        new_launch("tiny", [SPEC], retries=1), here, InlineLauncher, order=rounds.Order(**order)
     )
 
 
@@ -178,11 +178,11 @@ class FillsTheDisk(InlineLauncher):
     def __init__(self, filler: Path) -> None:
         self.filler = filler
 
-    def run(self, jobs):
-        super().run(jobs[:1])
+    def run(self, tasks):
+        super().run(tasks[:1])
         free = os.statvfs(self.filler.parent)
         self.filler.write_bytes(b"x" * (free.f_bavail * free.f_frsize - 300_000))
-        super().run(jobs[1:])
+        super().run(tasks[1:])
 
 
 def test_on_a_disk_that_fills_up_the_trials_not_yet_begun_wait_instead_of_failing(
@@ -192,11 +192,11 @@ def test_on_a_disk_that_fills_up_the_trials_not_yet_begun_wait_instead_of_failin
     specs = [SPEC.changed(lr=rate) for rate in (0.01, 0.02, 0.03)]
     planned, filler = new_launch("tiny", specs), small_disk / "filler"
     with pytest.raises(UnreachableError, match=r"0\.3 MB are free, .* 0\.4 MB; .*resume tiny"):
-        driver.launch(planned, here, FillsTheDisk(filler))
+        driver.launch(planned, here, lambda: FillsTheDisk(filler))
     store = Store(here.store)
     assert [store.state(spec).state for spec in specs] == ["finished", "pending", "pending"]
     filler.unlink()
-    assert driver.launch(planned, here, InlineLauncher()).exit_code == 0
+    assert driver.launch(planned, here, InlineLauncher).exit_code == 0
     assert [store.attempts(spec.trial_id) for spec in specs] == [[1], [1], [1]]
 
 

@@ -19,8 +19,10 @@ folder, start = Path(sys.argv[1]), ray_launcher.ray.init
 ray_launcher.ray.init = lambda **given: start(**given, num_gpus=1)  # as where only torch lacks it
 here = settings.load(store=folder / "runs", data=folder / "data")
 tiny = TrialSpec(depth=8, dataset="synthetic", image_size=8, train_subset=64, epochs=1)
-launcher = ray_launcher.RayLauncher(Resources(), 0, folder / "log")
-ended = driver.launch(driver.new_launch("tiny", [tiny]), here, launcher)
+launcher = ray_launcher.RayLauncher(Resources())
+ended = driver.launch(
+    driver.new_launch("tiny", [tiny]), here, lambda: launcher, output_to_log=True
+)
 print(json.dumps([ended.exit_code, ended.statuses[0].attempt, ended.statuses[0].cause]))
 """
 

@@ -50,17 +50,17 @@ class Watcher:
 
 
 class Counting(InlineLauncher):
-    """The inline launcher, counting; `before` is called with each job."""
+    """The inline launcher, counting; `before` is called with each task."""
 
     def __init__(self, before=None):
         self.ran, self.before = [], before
 
-    def run(self, jobs):
-        for job in jobs:
+    def run(self, tasks):
+        for task in tasks:
             if self.before:
-                self.before(job)
-            self.ran.append([spec.trial_id for spec in job.specs])
-            super().run([job])
+                self.before(task)
+            self.ran.append([spec.trial_id for spec in task.trials])
+            super().run([task])
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def here(tmp_path, monkeypatch):
 
 
 def run(here, specs=SPECS, launcher=None, **more):
-    return launch(new_launch("tiny", specs), here, launcher or Counting(), **more)
+    return launch(new_launch("tiny", specs), here, lambda: launcher or Counting(), **more)
 
 
 def attempts(here, spec):
@@ -96,7 +96,7 @@ def test_adding_a_seed_runs_only_the_new_trials(here):
 def test_the_same_trial_in_another_sweep_is_not_trained_again(here):
     run(here)
     launcher = Counting()
-    other = launch(new_launch("other", SPECS[:2]), here, launcher)
+    other = launch(new_launch("other", SPECS[:2]), here, lambda: launcher)
     assert (other.exit_code, launcher.ran) == (0, [])
 
 
@@ -174,8 +174,8 @@ def test_without_waiting_such_a_launch_ends_incomplete(here):
 def test_a_graceful_stop_lets_the_running_trial_finish_and_begins_no_other(here):
     store = Store(here.store)
 
-    def stop(job):
-        request_stop(store, "tiny", job.launch, "graceful") if launcher.ran else None
+    def stop(task):
+        request_stop(store, "tiny", task.launch, "graceful") if launcher.ran else None
 
     launcher = Counting(before=stop)
     outcome = run(here, launcher=launcher)
@@ -294,7 +294,7 @@ def test_trials_that_share_a_frozen_network_run_as_one_pack_with_results_of_thei
     alone = settings.load(store=here.store.parent / "alone", data=here.data)
     off = new_launch("tiny", specs, resources=Resources(pack="off"))
     launcher = Counting()
-    assert launch(off, alone, launcher).exit_code == 0
+    assert launch(off, alone, lambda: launcher).exit_code == 0
     assert list(map(len, launcher.ran)) == [1, 1, 1]
     for spec in specs:
         other = Store(alone.store).result(spec.trial_id)
@@ -303,10 +303,10 @@ def test_trials_that_share_a_frozen_network_run_as_one_pack_with_results_of_thei
 
 @pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), ("auto", "auto")])
 def test_trials_that_asked_for_no_gpu_take_none_that_happens_to_be_there(gpus, device, here):
-    jobs = []
+    tasks = []
     asked = new_launch("tiny", SPECS[:1], resources=Resources(gpus=gpus))
-    assert launch(asked, here, Counting(before=jobs.append)).exit_code == 0
-    assert [job.device for job in jobs] == [device]
+    assert launch(asked, here, lambda: Counting(before=tasks.append)).exit_code == 0
+    assert [task.device for task in tasks] == [device]
 
 
 @pytest.mark.parametrize("kernels", ["stock", "fused"])
@@ -314,7 +314,7 @@ def test_the_kernels_that_resources_ask_for_compute_the_trial(kernels, here):
     if kernels == "fused" and (problem := build.problem()):
         pytest.skip(problem)
     asked = new_launch("tiny", SPECS[:1], resources=Resources(kernels=kernels))
-    assert launch(asked, here, Counting()).exit_code == 0
+    assert launch(asked, here, Counting).exit_code == 0
     assert Store(here.store).result(SPECS[0].trial_id).numerics["kernels"] == kernels
 
 
@@ -357,7 +357,7 @@ def test_trials_of_any_mode_and_seed_form_packs_where_a_gpu_and_a_number_are_ask
 ):
     launcher = Counting()
     sweep = new_launch("tiny", SPECS, resources=resources)
-    assert launch(sweep, here, launcher).exit_code == 0
+    assert launch(sweep, here, lambda: launcher).exit_code == 0
     assert list(map(len, launcher.ran)) == lengths
 
 
@@ -376,7 +376,7 @@ def test_a_member_without_memory_runs_again_alone_and_the_others_keep_their_resu
     monkeypatch.setattr(pack_training, "train_pack", no_room_for_the_first)
     launcher = Counting()
     sweep = new_launch("tiny", SPECS[:3], resources=Resources(gpus=1.0, pack=3))
-    assert launch(sweep, here, launcher).exit_code == 0
+    assert launch(sweep, here, lambda: launcher).exit_code == 0
     assert launcher.ran == [[s.trial_id for s in SPECS[:3]], [SPECS[0].trial_id]]
     assert [attempts(here, spec) for spec in SPECS[:3]] == [[1, 2], [1], [1]]
 
@@ -392,11 +392,11 @@ def test_pretrained_weights_are_kept_in_the_store_and_reach_the_trial(here, tmp_
     torch.save(initial.build(TINY.changed(seed=9)).state_dict(), source)
     sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
     spec = TINY.changed(trainable="bn_only", weights="pretrained", weights_sha256=sha256)
-    outcome = launch(new_launch("tiny", [spec]), here, Counting(), weights={sha256: source})
+    outcome = launch(new_launch("tiny", [spec]), here, Counting, weights={sha256: source})
     assert outcome.exit_code == 0
     source.unlink()
     again = spec.changed(lr=0.02)
-    assert launch(new_launch("tiny", [again]), here, Counting()).exit_code == 0
+    assert launch(new_launch("tiny", [again]), here, Counting).exit_code == 0
 
 
 DIES_BEFORE_PUBLISHING = """
@@ -409,7 +409,7 @@ from trainer.spec import TrialSpec
 claims.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 here = settings.load(store=Path(sys.argv[1]), data=Path(sys.argv[2]))
 spec = TrialSpec.model_validate_json(sys.argv[3])
-driver.launch(driver.new_launch("tiny", [spec]), here, driver.InlineLauncher())
+driver.launch(driver.new_launch("tiny", [spec]), here, driver.InlineLauncher)
 """
 
 
@@ -446,8 +446,8 @@ def test_workers_that_do_not_obey_are_left_after_the_grace_whoever_asked(here, m
     over = threading.Event()
 
     class Hanging(InlineLauncher):
-        def run(self, jobs):
-            request_stop(Store(here.store), "tiny", jobs[0].launch, "now")
+        def run(self, tasks):
+            request_stop(Store(here.store), "tiny", tasks[0].launch, "now")
             assert over.wait(60), "nobody ended it"
 
     watcher = Watcher()
@@ -461,11 +461,11 @@ def test_a_signal_on_a_full_disk_is_no_crash(here, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     class Interrupted(InlineLauncher):
-        def run(self, jobs):
+        def run(self, tasks):
             with monkeypatch.context() as patched:
                 patched.setattr(Store, "request_stop", full)
                 os.kill(os.getpid(), signal.SIGINT)
-            super().run(jobs)
+            super().run(tasks)
 
     watcher = Watcher()
     assert run(here, [TINY], Interrupted(), observer=watcher).exit_code == 0
@@ -491,9 +491,10 @@ def test_a_launch_that_only_waited_gives_the_forwarders_lease_back(here):
 def test_a_claim_whose_folder_is_gone_is_no_crash_and_its_pack_says_why(here):
     held = [(spec, claimed(here, spec)) for spec in heads(0.01, 0.02)]
     shutil.rmtree(held[0][1].folder)
-    fields = tuple(spec.identity_fields() for spec, _ in held)
-    job = worker.Job(str(here.store), str(here.data), "tiny", 1, fields)
-    worker.run_claimed(Store(here.store), job, held)
+    task = worker.PackTask(
+        store=here.store, data=here.data, sweep="tiny", launch=1, trials=[spec for spec, _ in held]
+    )
+    worker.run_claimed(Store(here.store), task, held)
     assert Store(here.store).state(held[1][0]).state == "failed"
     assert run(here, [spec for spec, _ in held]).exit_code == 0
 
@@ -505,9 +506,9 @@ def test_a_trial_of_no_epochs_is_evaluated_under_each_schedule(here):
 
 def test_a_stop_during_the_last_trial_leaves_a_finished_sweep(here):
     class StopsWithin(Counting):
-        def run(self, jobs):
-            super().run(jobs)
-            request_stop(Store(here.store), "tiny", jobs[0].launch, "graceful")
+        def run(self, tasks):
+            super().run(tasks)
+            request_stop(Store(here.store), "tiny", tasks[0].launch, "graceful")
 
     outcome = run(here, SPECS[:1], StopsWithin())
     assert (outcome.stopped, outcome.exit_code) == (True, 0)
