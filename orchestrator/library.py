@@ -15,7 +15,6 @@ from orchestrator.launching.rounds import Order
 from orchestrator.planning import plan as planning
 from orchestrator.planning.plan import Plan
 from orchestrator.settings import Settings
-from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
 from orchestrator.sweep import sweep_spec
 from orchestrator.sweep.resources import Resources
@@ -29,32 +28,16 @@ class Sweep:
     """A sweep file that was read and checked."""
 
     spec: SweepSpec
-    filename: str = ""
 
     @classmethod
     def load(cls, path: Path | str, *overrides: str) -> Sweep:
         """The sweep in a file. `overrides`: `depth=14,32`. Raises SweepError, a line a problem."""
-        return cls(sweep_spec.load(path, overrides), str(path))
+        return cls(sweep_spec.load(path, overrides))
 
     @classmethod
     def parse(cls, text: str, *overrides: str) -> Sweep:
         """The sweep in a YAML text."""
         return cls(sweep_spec.parse(text, "text", overrides))
-
-    @classmethod
-    def stored(cls, record: Launch) -> Sweep:
-        """The sweep of a launch, as it was stored."""
-        spec = SweepSpec(
-            name=record.sweep,
-            description=record.description,
-            trials=record.specs,
-            axes=record.axes,
-            resources=Resources(**record.resources),
-            retries=record.retries,
-            source=record.source,
-            overrides=record.overrides,
-        )
-        return cls(spec, record.filename)
 
     @property
     def name(self) -> str:
@@ -93,34 +76,21 @@ def launch(
     Raises UnreachableError where the store or Ray cannot be used, UserError for a request that
     no machine can meet.
     """
-    spec = swept.spec
-    record = driver.new_launch(
-        spec.name,
-        spec.trials,
-        description=spec.description,
-        source=spec.source,
-        filename=swept.filename,
-        overrides=spec.overrides,
-        axes=spec.axes,
-        resources=spec.resources,
-        retries=spec.retries,
-    )
     where = _settings(store, data)
     through_ray = not inline and launcher is None
     if through_ray and tracker is None:
         _check_tracker(where)
 
     def make_launcher() -> Launcher:
-        return launcher or (InlineLauncher() if inline else _ray_launcher(spec.resources))
+        return launcher or (InlineLauncher() if inline else _ray_launcher(swept.spec.resources))
 
     return driver.launch(
-        record,
+        swept.spec,
         where,
         make_launcher,
         order=order,
         observer=observer,
         tracker=tracker or (lambda: connect(where)),
-        weights=spec.files,
         output_to_log=through_ray,
     )
 

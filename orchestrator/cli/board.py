@@ -158,7 +158,7 @@ class Board:
         yield self._grid(shown)
         if len(running) > len(shown):
             yield Text(f"… and {len(running) - len(shown)} more", "dim")
-        yield Text.assemble((self._launch.sweep, "bold"), " ", self.summary())
+        yield Text.assemble((self._launch.sweep.name, "bold"), " ", self.summary())
 
     def _grid(self, shown: Sequence[TrialStatus]) -> Table:
         grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))

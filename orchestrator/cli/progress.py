@@ -102,7 +102,7 @@ class InLines(WithBoard):
     def started(self, launch: Launch, statuses: Sequence[TrialStatus]) -> None:
         """Name the launch."""
         super().started(launch, statuses)
-        self.note(f"launch {launch.number} of {launch.sweep}: {self.board.summary()}")
+        self.note(f"launch {launch.number} of {launch.sweep.name}: {self.board.summary()}")
 
     def update(self, statuses: Sequence[TrialStatus]) -> None:
         """Print what is new; epochs are left to the summary."""
@@ -131,7 +131,7 @@ class AsJson(WithBoard):
         self.write(
             {
                 "event": "launched",
-                "sweep": launch.sweep,
+                "sweep": launch.sweep.name,
                 "launch": launch.number,
                 "counts": self.board.counts,
             }

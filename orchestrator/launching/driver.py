@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.errors import UnreachableError
@@ -24,10 +23,9 @@ from orchestrator.planning import costs
 from orchestrator.settings import Settings
 from orchestrator.store.records import STATES, Launch, Stop, StopMode, TrialStatus
 from orchestrator.store.store import Store
-from orchestrator.sweep.resources import Resources
+from orchestrator.sweep.sweep_spec import SweepSpec
 from orchestrator.tracking.forwarder import Backlog, Forwarder
 from orchestrator.tracking.tracker import Tracker
-from trainer.spec import TrialSpec
 
 DRAIN_S = 30.0
 """How long a launch sends what is left at its end (less after a signal)."""
@@ -90,61 +88,31 @@ class Outcome:
         return 1 if counts["failed"] else 0
 
 
-def new_launch(
-    name: str,
-    trials: Sequence[TrialSpec],
-    *,
-    description: str = "",
-    source: str = "",
-    filename: str = "",
-    overrides: Sequence[str] = (),
-    axes: Sequence[str] = (),
-    resources: Resources | None = None,
-    retries: int = 2,
-) -> Launch:
-    """The record of a launch, still without a number."""
-    return Launch(
-        sweep=name,
-        number=0,
-        time_ms=time.time_ns() // 1_000_000,
-        host=socket.gethostname(),
-        description=description,
-        source=source,
-        filename=filename,
-        overrides=tuple(overrides),
-        axes=tuple(axes),
-        resources=asdict(resources or Resources()),
-        retries=retries,
-        trials=tuple(spec.identity_fields() for spec in trials),
-    )
-
-
 def launch(
-    record: Launch,
+    sweep: SweepSpec,
     settings: Settings,
     launcher: Callable[[], Launcher],
     *,
     order: Order | None = None,
     observer: Observer | None = None,
     tracker: Tracker | Callable[[], Tracker] | None = None,
-    weights: Mapping[str, Path] | None = None,
     output_to_log: bool = False,
 ) -> Outcome:
-    """Run what is missing or unfinished of `record`, and return how it ended.
+    """Run what is missing or unfinished of the sweep, and return how it ended.
 
-    `launcher` is called when there is something to run. `weights`: files of pretrained weights by
-    sha256, kept in the store before anything starts. `output_to_log`: standard output and error
-    lead into the launch's log meanwhile.
+    `launcher` is called when there is something to run. `tracker` may be a function, too: it is
+    then called in the forwarder's thread. `output_to_log`: standard output and error lead into the
+    launch's log meanwhile.
 
     Raises UnreachableError where the store cannot be written or no worker can start.
     """
     store = Store(settings.store)
-    record = _record(store, record, weights or {})
+    record = _record(store, sweep)
     order, observer = order or Order(), observer or Observer()
     running = RunningLaunch(store, settings, record, order)
     running.begun_with = {t: max(numbers, default=0) for t, numbers in running.attempts().items()}
     observer.started(record, running.statuses())
-    forwarder = Forwarder(store, record.sweep, record.specs, tracker) if tracker else None
+    forwarder = Forwarder(store, sweep.name, sweep.trials, tracker) if tracker else None
     with (
         output_to(running.log) if output_to_log else contextlib.nullcontext(),
         Interrupts(lambda: _ask_to_stop(running, observer)) as interrupts,
@@ -162,12 +130,18 @@ def launch(
     return Outcome(record.number, tuple(statuses), running.stop is not None, backlog)
 
 
-def _record(store: Store, record: Launch, weights: Mapping[str, Path]) -> Launch:
-    """The launch with its number, once the store holds all that a resume needs."""
+def _record(store: Store, sweep: SweepSpec) -> Launch:
+    """Number the launch, once the store holds all that a resume needs."""
+    launch = Launch(
+        number=0,
+        time_ms=time.time_ns() // 1_000_000,
+        host=socket.gethostname(),
+        sweep=sweep.model_copy(update={"files": {}}),  # from here on they are the store's
+    )
     store.open_for_writing()
     try:
-        store.keep_weights(weights)
-        return store.record_launch(record)
+        store.keep_weights(sweep.files)
+        return store.record_launch(launch)
     except OSError as error:
         raise UnreachableError(
             f"store {store.root}: {error.strerror}; nothing was started"
@@ -209,7 +183,7 @@ def _rounds(launch: RunningLaunch, make_launcher: Callable[[], Launcher]) -> Non
             if todo.trials:
                 _pause(launch, todo.pause_s)
                 smallest = min(map(costs.trial_bytes, todo.trials))
-                launch.store.check_room(launch.record.sweep, smallest)
+                launch.store.check_room(launch.record.sweep.name, smallest)
                 attempts = launch.attempts()
                 launcher = launcher or make_launcher()
                 launcher.run(pack_tasks(launch, todo))

@@ -45,7 +45,7 @@ class RunningLaunch:
     @property
     def key(self) -> tuple[str, int]:
         """The sweep's name and the launch's number, by which the store and workers know it."""
-        return self.record.sweep, self.record.number
+        return self.record.sweep.name, self.record.number
 
     @property
     def specs(self) -> tuple[TrialSpec, ...]:
@@ -55,7 +55,7 @@ class RunningLaunch:
     @property
     def resources(self) -> Resources:
         """What each trial asks of a machine."""
-        return Resources(**self.record.resources)
+        return self.record.sweep.resources
 
     @property
     def log(self) -> Path:
@@ -136,7 +136,7 @@ def next_round(launch: RunningLaunch) -> Round:
 def _decide(launch: RunningLaunch, spec: TrialSpec, status: TrialStatus) -> failures.Decision:
     here = launch.failures_here(spec.trial_id)
     if here:
-        decision = failures.decide(here, launch.record.retries)
+        decision = failures.decide(here, launch.record.sweep.retries)
         if not decision.run and here[-1].failure == "lost":
             final = here[-1].model_copy(update={"cause": decision.reason})
             claims.give_up_lost(launch.store, spec.trial_id, final)
@@ -161,7 +161,7 @@ def pack_tasks(launch: RunningLaunch, todo: Round) -> list[PackTask]:
         PackTask(
             store=launch.store.root,
             data=launch.settings.data,
-            sweep=launch.record.sweep,
+            sweep=launch.record.sweep.name,
             launch=launch.record.number,
             trials=pack,
             device="cpu" if resources.gpus == 0 else "auto",

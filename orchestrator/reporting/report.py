@@ -46,7 +46,7 @@ def build(sweep: SweepResults, out: Path) -> Path:
         *_against_the_paper(judged, checked, rows),
         page.heading("How it was computed"),
         page.table(computed_table(sweep.results)),
-        page.folded("The sweep file", page.code(sweep.launch.source or "(not stored)")),
+        page.folded("The sweep file", page.code(sweep.launch.sweep.source or "(not stored)")),
     ]
     write_atomically(out / INDEX, page.page(f"Report: {sweep.name}", parts).encode())
     return out / INDEX
@@ -55,7 +55,8 @@ def build(sweep: SweepResults, out: Path) -> Path:
 def _summary(sweep: SweepResults) -> list[str]:
     counts = Counter(status.state for status in sweep.statuses)
     states = ", ".join(f"{number} {state}" for state, number in counts.items())
-    parts = [page.paragraph(sweep.launch.description)] if sweep.launch.description else []
+    description = sweep.launch.sweep.description
+    parts = [page.paragraph(description)] if description else []
     parts.append(page.paragraph(f"{len(sweep.specs)} trials: {states}."))
     if sweep.unfinished:
         missing = f"Not complete: {len(sweep.unfinished)} trials have no result (listed below)."

@@ -32,7 +32,7 @@ class SweepResults:
     @property
     def name(self) -> str:
         """The sweep's name."""
-        return self.launch.sweep
+        return self.launch.sweep.name
 
     @property
     def unfinished(self) -> list[TrialStatus]:

@@ -48,7 +48,7 @@ def description(sweep: SweepResults, run_name: str) -> str:
     """Markdown within MLflow's limit: rows that do not fit are left to the page."""
     table = sweep.accuracy_table()
     end = f"\n\nThe whole report: `{FOLDER}/index.html` among the artifacts of the run {run_name}."
-    lines = [sweep.launch.description, "", table.title, "", *_markdown(table)]
+    lines = [sweep.launch.sweep.description, "", table.title, "", *_markdown(table)]
     if sweep.unfinished:
         lines.insert(1, f"Not complete: {len(sweep.unfinished)} trials have no result.")
     while len("\n".join(lines)) + len(end) > TAG_CHARACTERS:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, model_validator
 
+from orchestrator.sweep.sweep_spec import SweepSpec
 from trainer.spec import TrialSpec
 
 State = Literal["pending", "running", "finished", "failed", "stopped"]
@@ -53,26 +53,25 @@ class Launch(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    version: int = 1
-    sweep: str
+    version: int = 2
     number: int
     time_ms: int
     host: str
-    description: str = ""
-    source: str = ""
-    """The YAML as given."""
-    filename: str = ""
-    overrides: tuple[str, ...] = ()
-    axes: tuple[str, ...] = ()
-    resources: dict[str, Any] = Field(default_factory=dict)
-    retries: int = 2
-    trials: tuple[dict[str, Any], ...] = ()
-    """The fields of each trial that differ from the global defaults."""
+    sweep: SweepSpec
 
-    @cached_property
+    @model_validator(mode="before")
+    @classmethod
+    def _from_version_1(cls, data: Any) -> Any:
+        """In version 1 `sweep` was the name, and the sweep's other fields stood beside it."""
+        if isinstance(data, dict) and isinstance(data.get("sweep"), str):
+            own = {name: data[name] for name in SweepSpec.model_fields if name in data}
+            return {**data, "version": 2, "sweep": {**own, "name": data["sweep"]}}
+        return data
+
+    @property
     def specs(self) -> tuple[TrialSpec, ...]:
-        """The resolved trials."""
-        return tuple(TrialSpec.model_validate(fields) for fields in self.trials)
+        """The sweep's trials."""
+        return self.sweep.trials
 
 
 class Stop(BaseModel):

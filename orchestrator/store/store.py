@@ -82,11 +82,11 @@ class Store(StoreFolder):
 
     def record_launch(self, launch: Launch) -> Launch:
         """Store the launch under the next free number, and return it with that number."""
-        folder = self.sweep_folder(launch.sweep) / "launches"
+        folder = self.sweep_folder(launch.sweep.name) / "launches"
         folder.mkdir(parents=True, exist_ok=True)
-        taken = self.launch_numbers(launch.sweep)
+        taken = self.launch_numbers(launch.sweep.name)
         # Also of launches whose files somebody removed: the new one shall not obey for them.
-        taken += [stop.launch for stop in self.stops_for(launch.sweep, 0)]
+        taken += [stop.launch for stop in self.stops_for(launch.sweep.name, 0)]
         number = max(taken, default=0) + 1
         while True:
             numbered = launch.model_copy(update={"number": number})

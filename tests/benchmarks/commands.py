@@ -88,8 +88,7 @@ def _fill(folder: Path, file: Path, few: Path, trials: int) -> None:
     store.open_for_writing()
     for path in (file, few):
         loaded = sweep_spec.load(path)
-        fields = tuple(spec.identity_fields() for spec in loaded.trials)
-        launch = Launch(sweep=loaded.name, number=0, time_ms=1, host="bench", trials=fields)
+        launch = Launch(sweep=loaded, number=0, time_ms=1, host="bench")
         store.record_launch(launch)
         for spec in loaded.trials:
             _finish(store, spec)

@@ -102,13 +102,14 @@ def ours(trials: int, folder: Path) -> float:
     from orchestrator.launching.ray_launcher import RayLauncher
     from orchestrator.store.store import Store
     from orchestrator.sweep.resources import Resources
+    from orchestrator.sweep.sweep_spec import SweepSpec
     from orchestrator.tracking import mlflow_tracker
 
     here = settings.load(store=folder / "runs", data=folder / "data")
     planned = specs(trials)
     start = time.perf_counter()
     outcome = driver.launch(
-        driver.new_launch("noop", planned),
+        SweepSpec(name="noop", trials=planned),
         here,
         lambda: RayLauncher(Resources()),
         tracker=lambda: mlflow_tracker.connect(here),

@@ -8,7 +8,7 @@ import pytest
 from harness import Harness, sweep_text
 
 from orchestrator import settings
-from orchestrator.launching.driver import InlineLauncher, launch, new_launch
+from orchestrator.launching.driver import InlineLauncher, launch
 from orchestrator.store.store import Store
 from orchestrator.sweep import sweep_spec
 
@@ -19,7 +19,7 @@ def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     spec = sweep_spec.parse(sweep_text(), "tiny.yaml")
     here = settings.load(store=folder / "runs", data=folder / "data")
-    outcome = launch(new_launch(spec.name, spec.trials), here, InlineLauncher)
+    outcome = launch(spec, here, InlineLauncher)
     assert outcome.exit_code == 0
     store = Store(folder / "runs")
     return {s.trial_id: store.result(s.trial_id).digests["final"] for s in spec.trials}

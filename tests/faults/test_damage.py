@@ -12,10 +12,11 @@ from harness import Harness, sweep_text
 from orchestrator import settings
 from orchestrator.errors import UnreachableError
 from orchestrator.launching import driver, rounds
-from orchestrator.launching.driver import InlineLauncher, new_launch
+from orchestrator.launching.driver import InlineLauncher
 from orchestrator.store.folder import START
 from orchestrator.store.store import Store
 from orchestrator.sweep import sweep_spec
+from orchestrator.sweep.sweep_spec import SweepSpec
 from trainer import results
 
 SPEC = sweep_spec.parse(sweep_text(seeds=1), "tiny.yaml").trials[1]
@@ -29,7 +30,10 @@ def here(tmp_path):
 
 def launch(here, **order):
     return driver.launch(
-        new_launch("tiny", [SPEC], retries=1), here, InlineLauncher, order=rounds.Order(**order)
+        SweepSpec(name="tiny", trials=[SPEC], retries=1),
+        here,
+        InlineLauncher,
+        order=rounds.Order(**order),
     )
 
 
@@ -190,7 +194,7 @@ def test_on_a_disk_that_fills_up_the_trials_not_yet_begun_wait_instead_of_failin
 ):
     here = settings.load(store=small_disk / "runs", data=tmp_path / "data")
     specs = [SPEC.changed(lr=rate) for rate in (0.01, 0.02, 0.03)]
-    planned, filler = new_launch("tiny", specs), small_disk / "filler"
+    planned, filler = SweepSpec(name="tiny", trials=specs), small_disk / "filler"
     with pytest.raises(UnreachableError, match=r"0\.3 MB are free, .* 0\.4 MB; .*resume tiny"):
         driver.launch(planned, here, lambda: FillsTheDisk(filler))
     store = Store(here.store)

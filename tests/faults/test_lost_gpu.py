@@ -13,6 +13,7 @@ from pathlib import Path
 from orchestrator import settings
 from orchestrator.launching import driver, ray_launcher
 from orchestrator.sweep.resources import Resources
+from orchestrator.sweep.sweep_spec import SweepSpec
 from trainer.spec import TrialSpec
 
 folder, start = Path(sys.argv[1]), ray_launcher.ray.init
@@ -21,7 +22,7 @@ here = settings.load(store=folder / "runs", data=folder / "data")
 tiny = TrialSpec(depth=8, dataset="synthetic", image_size=8, train_subset=64, epochs=1)
 launcher = ray_launcher.RayLauncher(Resources())
 ended = driver.launch(
-    driver.new_launch("tiny", [tiny]), here, lambda: launcher, output_to_log=True
+    SweepSpec(name="tiny", trials=[tiny]), here, lambda: launcher, output_to_log=True
 )
 print(json.dumps([ended.exit_code, ended.statuses[0].attempt, ended.statuses[0].cause]))
 """

@@ -19,7 +19,9 @@ FINISHED, FAILED, RUNNING, PENDING = SPECS
 def launch_depth(store: Store) -> Store:
     """The sweep `depth`: a finished trial, a failed, a running and a pending one."""
     trials = tuple(spec.identity_fields() for spec in SPECS)
-    store.record_launch(Launch(sweep="depth", number=0, time_ms=0, host="here", trials=trials))
+    store.record_launch(
+        Launch(sweep={"name": "depth", "trials": trials}, number=0, time_ms=0, host="here")
+    )
     claim = begun(store, FINISHED)
     files.write_json(claim.folder / results.RESULT, made(FINISHED, 71.25))
     claims.publish(store, claim)

@@ -28,7 +28,7 @@ def a_store(folder) -> Store:
 
 def launched(store: Store, specs, name: str = "depth") -> Launch:
     fields = tuple(spec.identity_fields() for spec in specs)
-    launch = Launch(sweep=name, number=0, time_ms=1, host="here", trials=fields)
+    launch = Launch(sweep={"name": name, "trials": fields}, number=0, time_ms=1, host="here")
     return store.record_launch(Launch.model_validate(json.loads(launch.model_dump_json())))
 
 

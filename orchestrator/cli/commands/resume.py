@@ -39,7 +39,7 @@ def resume(
     known = {spec.trial_id for spec in launch.specs}
     if strangers := [trial_id for trial_id in trial_ids if trial_id not in known]:
         raise UserError(*(f"trial {t}: is not one of sweep {name}" for t in strangers))
-    sweep = Sweep.stored(launch)
+    sweep = Sweep(launch.sweep)
     order = Order(trial_ids, wait=not no_wait)
     chosen = RunOptions(context.obj, inline, detach, yes, quiet, as_json)
     return run(sweep, sweep.plan(store_folder), order, settings, chosen)

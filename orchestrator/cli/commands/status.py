@@ -97,7 +97,7 @@ def _watch(store: Store, launch: Launch) -> None:
 
 def _as_json(launch: Launch, statuses: list[TrialStatus]) -> dict[str, Any]:
     return {
-        "sweep": launch.sweep,
+        "sweep": launch.sweep.name,
         "launch": launch.number,
         "counts": _counts(statuses),
         "trials": [

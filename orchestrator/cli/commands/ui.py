@@ -55,7 +55,7 @@ def _chart_page(settings: Settings, store: Store, name: str, base: str) -> str:
     """The sweep's chart page (without a name the last launched sweep's), else the first page."""
     launches = [launch for s in store.sweeps() if (launch := store.newest_launch(s))]
     if not name and launches:
-        name = max(launches, key=lambda launch: launch.time_ms).sweep
+        name = max(launches, key=lambda launch: launch.time_ms).sweep.name
     try:
         return connect(settings).experiment_url(name, base) if name else base
     except UserError:

@@ -17,11 +17,10 @@ SPECS = [
     for mode in ("all", "bn_only")
 ]
 LAUNCH = Launch(
-    sweep="depth",
+    sweep={"name": "depth", "trials": tuple(spec.identity_fields() for spec in SPECS)},
     number=1,
     time_ms=0,
     host="here",
-    trials=tuple(spec.identity_fields() for spec in SPECS),
 )
 IDS = [spec.trial_id for spec in SPECS]
 

@@ -14,7 +14,7 @@ def test_a_finished_sweep_has_nothing_to_stop(bnsweep, launched):
 def test_stop_reaches_a_launch_from_before_the_sweep_lost_its_trials(bnsweep, launched):
     fields = (FINISHED.identity_fields(),)
     newer = launched.record_launch(
-        Launch(sweep="depth", number=0, time_ms=1, host="here", trials=fields)
+        Launch(sweep={"name": "depth", "trials": fields}, number=0, time_ms=1, host="here")
     )
     assert "1 running trials finish first" in bnsweep("stop", "depth").out
     assert launched.stop_for("depth", newer.number - 1).mode == "graceful"

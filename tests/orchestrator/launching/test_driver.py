@@ -14,12 +14,13 @@ import pytest
 
 from orchestrator import settings
 from orchestrator.launching import monitor, worker
-from orchestrator.launching.driver import InlineLauncher, launch, new_launch, request_stop
+from orchestrator.launching.driver import InlineLauncher, launch, request_stop
 from orchestrator.launching.rounds import Order
 from orchestrator.store import claims, liveness
 from orchestrator.store.folder import LOG
 from orchestrator.store.store import Store
 from orchestrator.sweep.resources import Resources
+from orchestrator.sweep.sweep_spec import SweepSpec
 from orchestrator.tracking.lease import Lease
 from orchestrator.tracking.memory_tracker import MemoryTracker
 from trainer import errors, results
@@ -70,7 +71,9 @@ def here(tmp_path, monkeypatch):
 
 
 def run(here, specs=SPECS, launcher=None, **more):
-    return launch(new_launch("tiny", specs), here, lambda: launcher or Counting(), **more)
+    return launch(
+        SweepSpec(name="tiny", trials=specs), here, lambda: launcher or Counting(), **more
+    )
 
 
 def attempts(here, spec):
@@ -96,7 +99,7 @@ def test_adding_a_seed_runs_only_the_new_trials(here):
 def test_the_same_trial_in_another_sweep_is_not_trained_again(here):
     run(here)
     launcher = Counting()
-    other = launch(new_launch("other", SPECS[:2]), here, lambda: launcher)
+    other = launch(SweepSpec(name="other", trials=SPECS[:2]), here, lambda: launcher)
     assert (other.exit_code, launcher.ran) == (0, [])
 
 
@@ -292,7 +295,7 @@ def test_trials_that_share_a_frozen_network_run_as_one_pack_with_results_of_thei
     packed = {s.trial_id: store.result(s.trial_id) for s in specs}
     assert {r.numerics["packed"] for r in packed.values()} == {3}
     alone = settings.load(store=here.store.parent / "alone", data=here.data)
-    off = new_launch("tiny", specs, resources=Resources(pack="off"))
+    off = SweepSpec(name="tiny", trials=specs, resources=Resources(pack="off"))
     launcher = Counting()
     assert launch(off, alone, lambda: launcher).exit_code == 0
     assert list(map(len, launcher.ran)) == [1, 1, 1]
@@ -304,7 +307,7 @@ def test_trials_that_share_a_frozen_network_run_as_one_pack_with_results_of_thei
 @pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), ("auto", "auto")])
 def test_trials_that_asked_for_no_gpu_take_none_that_happens_to_be_there(gpus, device, here):
     tasks = []
-    asked = new_launch("tiny", SPECS[:1], resources=Resources(gpus=gpus))
+    asked = SweepSpec(name="tiny", trials=SPECS[:1], resources=Resources(gpus=gpus))
     assert launch(asked, here, lambda: Counting(before=tasks.append)).exit_code == 0
     assert [task.device for task in tasks] == [device]
 
@@ -313,7 +316,7 @@ def test_trials_that_asked_for_no_gpu_take_none_that_happens_to_be_there(gpus, d
 def test_the_kernels_that_resources_ask_for_compute_the_trial(kernels, here):
     if kernels == "fused" and (problem := build.problem()):
         pytest.skip(problem)
-    asked = new_launch("tiny", SPECS[:1], resources=Resources(kernels=kernels))
+    asked = SweepSpec(name="tiny", trials=SPECS[:1], resources=Resources(kernels=kernels))
     assert launch(asked, here, Counting).exit_code == 0
     assert Store(here.store).result(SPECS[0].trial_id).numerics["kernels"] == kernels
 
@@ -356,7 +359,7 @@ def test_trials_of_any_mode_and_seed_form_packs_where_a_gpu_and_a_number_are_ask
     resources, lengths, here
 ):
     launcher = Counting()
-    sweep = new_launch("tiny", SPECS, resources=resources)
+    sweep = SweepSpec(name="tiny", trials=SPECS, resources=resources)
     assert launch(sweep, here, lambda: launcher).exit_code == 0
     assert list(map(len, launcher.ran)) == lengths
 
@@ -375,7 +378,7 @@ def test_a_member_without_memory_runs_again_alone_and_the_others_keep_their_resu
 
     monkeypatch.setattr(pack_training, "train_pack", no_room_for_the_first)
     launcher = Counting()
-    sweep = new_launch("tiny", SPECS[:3], resources=Resources(gpus=1.0, pack=3))
+    sweep = SweepSpec(name="tiny", trials=SPECS[:3], resources=Resources(gpus=1.0, pack=3))
     assert launch(sweep, here, lambda: launcher).exit_code == 0
     assert launcher.ran == [[s.trial_id for s in SPECS[:3]], [SPECS[0].trial_id]]
     assert [attempts(here, spec) for spec in SPECS[:3]] == [[1, 2], [1], [1]]
@@ -392,11 +395,11 @@ def test_pretrained_weights_are_kept_in_the_store_and_reach_the_trial(here, tmp_
     torch.save(initial.build(TINY.changed(seed=9)).state_dict(), source)
     sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
     spec = TINY.changed(trainable="bn_only", weights="pretrained", weights_sha256=sha256)
-    outcome = launch(new_launch("tiny", [spec]), here, Counting, weights={sha256: source})
+    outcome = launch(SweepSpec(name="tiny", trials=[spec], files={sha256: source}), here, Counting)
     assert outcome.exit_code == 0
     source.unlink()
     again = spec.changed(lr=0.02)
-    assert launch(new_launch("tiny", [again]), here, Counting).exit_code == 0
+    assert launch(SweepSpec(name="tiny", trials=[again]), here, Counting).exit_code == 0
 
 
 DIES_BEFORE_PUBLISHING = """
@@ -405,11 +408,12 @@ from pathlib import Path
 from orchestrator import settings
 from orchestrator.launching import driver
 from orchestrator.store import claims
+from orchestrator.sweep.sweep_spec import SweepSpec
 from trainer.spec import TrialSpec
 claims.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 here = settings.load(store=Path(sys.argv[1]), data=Path(sys.argv[2]))
 spec = TrialSpec.model_validate_json(sys.argv[3])
-driver.launch(driver.new_launch("tiny", [spec]), here, driver.InlineLauncher)
+driver.launch(SweepSpec(name="tiny", trials=[spec]), here, driver.InlineLauncher)
 """
 
 

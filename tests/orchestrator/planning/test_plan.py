@@ -92,7 +92,9 @@ def test_more_seeds_and_values_run_only_what_is_new(store):
 def test_trials_that_left_the_sweep_are_named_and_left_alone(store):
     old = sweep_spec.parse(TEXT, "tiny.yaml").trials
     fields = tuple(spec.identity_fields() for spec in old)
-    store.record_launch(Launch(sweep="tiny", number=0, time_ms=0, host="", trials=fields))
+    store.record_launch(
+        Launch(sweep={"name": "tiny", "trials": fields}, number=0, time_ms=0, host="")
+    )
     made_plan = planned(store, TEXT.replace("[8, 14]", "[8]"))
     assert made_plan.removed == tuple(spec.trial_id for spec in old if spec.depth == 14)
     assert len(made_plan.rows) == 4

@@ -116,8 +116,10 @@ def store(tmp_path):
         files.write_json(folder / results.SPEC, spec)
         files.write_json(folder / results.RESULT, made(spec, 50.0 + number))
     trials = tuple(spec.identity_fields() for spec in specs)
-    store.record_launch(Launch(sweep="one", number=0, time_ms=0, host="here", trials=trials))
-    store.record_launch(Launch(sweep="idle", number=0, time_ms=0, host="here"))
+    store.record_launch(
+        Launch(sweep={"name": "one", "trials": trials}, number=0, time_ms=0, host="here")
+    )
+    store.record_launch(Launch(sweep={"name": "idle"}, number=0, time_ms=0, host="here"))
     return store
 
 

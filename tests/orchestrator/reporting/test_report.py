@@ -30,7 +30,12 @@ def store(tmp_path):
 def launch(store, specs, name="depth"):
     trials = tuple(spec.identity_fields() for spec in specs)
     store.record_launch(
-        Launch(sweep=name, number=0, time_ms=0, host="here", trials=trials, source="name: <depth>")
+        Launch(
+            sweep={"name": name, "trials": trials, "source": "name: <depth>"},
+            number=0,
+            time_ms=0,
+            host="here",
+        )
     )
 
 

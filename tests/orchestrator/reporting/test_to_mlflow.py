@@ -58,7 +58,9 @@ def test_the_experiment_shows_the_table_and_says_what_is_missing(store, tracker,
 
 def test_a_long_table_is_cut_to_what_mlflow_takes():
     specs = tuple(TrialSpec(lr=0.001 * n, trainable="bn_only") for n in range(1, 400))
-    launch = Launch(sweep="many", number=1, time_ms=0, host="here", description="many rates")
+    launch = Launch(
+        sweep={"name": "many", "description": "many rates"}, number=1, time_ms=0, host="here"
+    )
     results = SweepResults(launch, specs, [], [made(specs[0])], [], [])
     text = to_mlflow.description(results, "run")
     assert len(text) <= TAG_CHARACTERS

@@ -19,7 +19,9 @@ def store(tmp_path):
     store = Store(tmp_path / "runs")
     store.open_for_writing()
     fields = (SPEC.identity_fields(),)
-    store.record_launch(Launch(sweep="depth", number=0, time_ms=1, host="here", trials=fields))
+    store.record_launch(
+        Launch(sweep={"name": "depth", "trials": fields}, number=0, time_ms=1, host="here")
+    )
     return store
 
 
@@ -58,7 +60,7 @@ def test_a_finished_trial_needs_no_checkpoint(store):
 
 def test_a_finished_trial_of_an_old_launch_is_needed(store):
     attempt(store, ends="finished")
-    store.record_launch(Launch(sweep="depth", number=0, time_ms=2, host="here"))
+    store.record_launch(Launch(sweep={"name": "depth"}, number=0, time_ms=2, host="here"))
     assert found(store) == {}
 
 
@@ -135,7 +137,9 @@ def test_a_trial_that_is_launched_and_finished_while_gc_looks_is_needed(store, m
 
 def launch_of(store, spec):
     fields = (spec.identity_fields(),)
-    store.record_launch(Launch(sweep="other", number=0, time_ms=1, host="here", trials=fields))
+    store.record_launch(
+        Launch(sweep={"name": "other", "trials": fields}, number=0, time_ms=1, host="here")
+    )
 
 
 def test_a_trial_that_is_launched_or_begun_after_gc_looked_stays(store):

@@ -32,7 +32,7 @@ def store(tmp_path):
 
 
 def a_launch(name="depth", **fields):
-    return Launch(sweep=name, number=0, time_ms=1, host="here", **fields)
+    return Launch(sweep={"name": name, **fields}, number=0, time_ms=1, host="here")
 
 
 def claimed(store, spec=SPEC):
