@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator import settings
 from orchestrator.errors import UserError
 from orchestrator.launching import driver
 from orchestrator.launching.driver import InlineLauncher, Launcher, Outcome
@@ -15,6 +14,7 @@ from orchestrator.launching.rounds import Order
 from orchestrator.planning import plan as planning
 from orchestrator.planning.plan import Plan
 from orchestrator.settings import Settings
+from orchestrator.settings import load as load_settings
 from orchestrator.store.store import Store
 from orchestrator.sweep import sweep_spec
 from orchestrator.sweep.resources import Resources
@@ -55,7 +55,7 @@ class Sweep:
 
 
 def launch(
-    swept: Sweep,
+    sweep: Sweep,
     *,
     store: Path | str | None = None,
     data: Path | str | None = None,
@@ -68,31 +68,39 @@ def launch(
     """Run what of the sweep is missing or unfinished; running it again continues.
 
     Trials train through Ray, and what Ray and MLflow print goes to the launch's log. `inline`: in
-    this process, without Ray. `launcher`: through an object of your own (`Launcher` in
-    launching/driver.py: `run` and `close`). `tracker`: an object of your own gets the metrics
-    (`Tracker` in tracking/tracker.py) instead of the MLflow of MLFLOW_TRACKING_URI. `order`: only
-    some trials, failed ones again or not.
+    this process, without Ray. `launcher`: through an object of your own (see `Launcher` in
+    orchestrator.launching.driver). `tracker`: an object of your own receives the metrics (see
+    `Tracker` in orchestrator.tracking.tracker), not the MLflow of MLFLOW_TRACKING_URI. `order`:
+    only some trials, failed ones again or not. `observer`: follows the launch (see `Observer` in
+    orchestrator.launching.monitor).
 
     Raises UnreachableError where the store or Ray cannot be used, UserError for a request that
     no machine can meet.
     """
-    where = _settings(store, data)
+    settings = _settings(store, data)
     through_ray = not inline and launcher is None
     if through_ray and tracker is None:
-        _check_tracker(where)
+        _check_tracker(settings)
 
     def make_launcher() -> Launcher:
-        return launcher or (InlineLauncher() if inline else _ray_launcher(swept.spec.resources))
+        return launcher or (InlineLauncher() if inline else _ray_launcher(sweep.spec.resources))
 
     return driver.launch(
-        swept.spec,
-        where,
+        sweep.spec,
+        settings,
         make_launcher,
         order=order,
         observer=observer,
-        tracker=tracker or (lambda: connect(where)),
+        tracker=tracker or (lambda: connect(settings)),
         output_to_log=through_ray,
     )
+
+
+def connect(settings: Settings) -> Tracker:
+    """The tracker that the settings name."""
+    from orchestrator.tracking import mlflow_tracker  # heavy: loads MLflow
+
+    return mlflow_tracker.connect(settings)
 
 
 def _ray_launcher(resources: Resources) -> Launcher:
@@ -101,21 +109,14 @@ def _ray_launcher(resources: Resources) -> Launcher:
     return RayLauncher(resources)
 
 
-def _check_tracker(where: Settings) -> None:
+def _check_tracker(settings: Settings) -> None:
     """Refuse SQLite in a store that several nodes write: its locks do not hold there."""
-    if where.embedded_tracker and os.environ.get("RAY_ADDRESS"):
+    if settings.embedded_tracker and os.environ.get("RAY_ADDRESS"):
         raise UserError(
             "MLFLOW_TRACKING_URI: is not set; on a cluster (RAY_ADDRESS is set) it must name an "
             "MLflow server, since the store's own database serves one machine only"
         )
 
 
-def connect(where: Settings) -> Tracker:
-    """The tracker that the settings name."""
-    from orchestrator.tracking import mlflow_tracker  # heavy: loads MLflow
-
-    return mlflow_tracker.connect(where)
-
-
 def _settings(store: Path | str | None, data: Path | str | None = None) -> Settings:
-    return settings.load(Path(store) if store else None, Path(data) if data else None)
+    return load_settings(Path(store) if store else None, Path(data) if data else None)

@@ -16,7 +16,7 @@ from orchestrator.store.store import Store
 CHILD = "BNSWEEP_DETACHED"
 """Set for the command in the background: it does the work instead of starting another one."""
 _POLL_S = 0.1
-_SHOWN_LINES = 5
+_OUTPUT_LINES = 5
 
 
 def is_child() -> bool:
@@ -25,7 +25,7 @@ def is_child() -> bool:
 
 
 def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    """Run the same command line in a session of its own; what it says goes to `log`."""
+    """Run the same command line in a session of its own; its output goes to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         return subprocess.Popen(
@@ -43,7 +43,7 @@ def wait_for_launch(
 ) -> Launch:
     """The launch that the process recorded, newer than number `before`.
 
-    Raises UnreachableError, with what it said, where it ended without one.
+    Raises UnreachableError, with its last output, where it ended without one.
     """
     while True:
         ended = process.poll() is not None
@@ -53,6 +53,6 @@ def wait_for_launch(
                 process.returncode = 0  # left to itself: Python need not warn that it still runs
                 return launch
         if ended:
-            said = log.read_text(errors="replace").strip().splitlines()[-_SHOWN_LINES:]
-            raise UnreachableError(f"sweep {sweep}: the launch in the background ended:", *said)
+            output = log.read_text(errors="replace").strip().splitlines()[-_OUTPUT_LINES:]
+            raise UnreachableError(f"sweep {sweep}: the launch in the background ended:", *output)
         time.sleep(_POLL_S)

@@ -57,7 +57,7 @@ def look(store: Path, data: Path, specs: Sequence[dict[str, Any]] = ()) -> list[
     except OSError as error:
         raise UnreachableError(f"store {store}: cannot be written ({error.strerror})") from error
     try:
-        return _asked(store, data, list(specs), sign)
+        return _ask(store, data, list(specs), sign)
     finally:
         for left in store.glob(f"{sign.name}*"):
             left.unlink(missing_ok=True)
@@ -68,43 +68,41 @@ def problems(reports: Sequence[NodeReport]) -> list[str]:
     return [f"node {r.host} ({r.address}): {line}" for r in reports for line in r.problems]
 
 
-def _asked(store: Path, data: Path, specs: list[dict[str, Any]], sign: Path) -> list[NodeReport]:
-    living = [node for node in ray.nodes() if node["Alive"]]
-    tasks = {}
-    for node in living:
+def _ask(store: Path, data: Path, specs: list[dict[str, Any]], sign: Path) -> list[NodeReport]:
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    tasks = []
+    for node in nodes:
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        task = ray.remote(num_cpus=0, max_retries=0)(_look).options(scheduling_strategy=there)
         # No trial runs on a node without CPUs, such as a head that only drives.
         wanted = specs if node["Resources"].get("CPU") else []
-        tasks[node["NodeID"]] = _on(node).remote(str(store), str(data), sign.name, wanted)
-    ready, _ = ray.wait(list(tasks.values()), num_returns=len(tasks), timeout=_ANSWER_S)
+        tasks.append(task.remote(str(store), str(data), sign.name, wanted))
+    ready, _ = ray.wait(tasks, num_returns=len(tasks), timeout=_ANSWER_S)
     here = versions()
     return [
-        _answer(node, tasks[node["NodeID"]], sign, here)
-        if tasks[node["NodeID"]] in ready
+        _report(node, task, sign, here)
+        if task in ready
         else _silent(node, f"did not answer within {_ANSWER_S:.0f} s")
-        for node in living
+        for node, task in zip(nodes, tasks, strict=True)
     ]
 
 
 def versions() -> dict[str, str]:
     """What decides how a trial is computed here: Python, libraries, our own code."""
-    found = {"python": platform.python_version(), "bnsweep": source_code.code_digest()}
+    versions = {"python": platform.python_version(), "bnsweep": source_code.code_digest()}
     for library in _LIBRARIES:
         try:
-            found[library] = metadata.version(library)
+            versions[library] = metadata.version(library)
         except metadata.PackageNotFoundError:
-            found[library] = "missing"
-    return found
-
-
-def _on(node: Any) -> Any:
-    here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-    return ray.remote(num_cpus=0, max_retries=0)(_look).options(scheduling_strategy=here)
+            versions[library] = "missing"
+    return versions
 
 
 def _look(store: str, data: str, sign: str, specs: list[dict[str, Any]]) -> dict[str, Any]:
     """On the node: what it sees. Plain values, so that other versions can read the answer."""
-    found = [*_store_problems(Path(store), sign), *_data_problems(Path(data), specs)]
-    return {"host": socket.gethostname(), "versions": versions(), "problems": found}
+    trials = [TrialSpec.model_validate(fields) for fields in specs]
+    problems = [*_store_problems(Path(store), sign), *data_check.problems(trials, Path(data))]
+    return {"host": socket.gethostname(), "versions": versions(), "problems": problems}
 
 
 def _store_problems(store: Path, sign: str) -> list[str]:
@@ -118,30 +116,26 @@ def _store_problems(store: Path, sign: str) -> list[str]:
     return []
 
 
-def _data_problems(data: Path, specs: list[dict[str, Any]]) -> list[str]:
-    return data_check.problems([TrialSpec.model_validate(fields) for fields in specs], data)
-
-
-def _answer(node: Any, task: Any, sign: Path, here: dict[str, str]) -> NodeReport:
+def _report(node: Any, task: Any, sign: Path, here: dict[str, str]) -> NodeReport:
     try:
-        said = ray.get(task)
+        answer = ray.get(task)
     except ray.exceptions.RayError as error:
         return _silent(node, f"cannot run a task: {str(error).strip().splitlines()[-1][:200]}")
-    found = list(said["problems"])
-    if not found and not (sign.parent / f"{sign.name}-{said['host']}").exists():
-        found.append(f"store {sign.parent}: what is written there does not arrive at the head")
-    found += [
-        f"has {name} {said['versions'].get(name)}, the head {version}"
+    problems = list(answer["problems"])
+    if not problems and not (sign.parent / f"{sign.name}-{answer['host']}").exists():
+        problems.append(f"store {sign.parent}: what is written there does not arrive at the head")
+    problems += [
+        f"has {name} {answer['versions'].get(name)}, the head {version}"
         for name, version in here.items()
-        if said["versions"].get(name) != version
+        if answer["versions"].get(name) != version
     ]
     return NodeReport(
-        said["host"],
+        answer["host"],
         str(node["NodeManagerAddress"]),
         cpus=float(node["Resources"].get("CPU", 0)),
         gpus=float(node["Resources"].get("GPU", 0)),
-        versions=said["versions"],
-        problems=tuple(found),
+        versions=answer["versions"],
+        problems=tuple(problems),
     )
 
 
@@ -154,11 +148,11 @@ def main(store: str, data: str, specs: str) -> None:
     """Connect to the cluster of RAY_ADDRESS, `look`, and print the reports as JSON (for doctor)."""
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
-        found = [asdict(r) for r in look(Path(store), Path(data), json.loads(specs))]
-        said: dict[str, Any] = {"nodes": found}
+        reports = look(Path(store), Path(data), json.loads(specs))
+        answer: dict[str, Any] = {"nodes": [asdict(report) for report in reports]}
     except (BnsweepError, ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
-        said = {"problem": " ".join(str(error).split())[:300]}
-    sys.stdout.write(json.dumps(said) + "\n")
+        answer = {"problem": " ".join(str(error).split())[:300]}
+    sys.stdout.write(json.dumps(answer) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ import pytest
 import orchestrator
 from orchestrator import Sweep, launch, results
 from orchestrator.errors import SweepError, UserError
+from orchestrator.launching.driver import InlineLauncher
+from orchestrator.store.store import Store
+from orchestrator.tracking.memory_tracker import MemoryTracker
 
 TEXT = """
 name: tiny
@@ -36,6 +39,27 @@ def test_a_sweep_is_planned_launched_and_read_as_a_frame(folder):
     assert list(frame["state"]) == ["finished", "finished"]
     assert frame["test/accuracy"].between(0, 100).all()
     assert {"trial_id", "config_id", "depth", "seed", "seconds", "exact"} <= set(frame.columns)
+
+
+def test_a_launcher_and_a_tracker_of_ones_own_are_used(folder):
+    class Mine(InlineLauncher):
+        def __init__(self):
+            self.calls = []
+
+        def run(self, tasks):
+            self.calls += [task.trials[0].trainable for task in tasks]
+            super().run(tasks)
+
+        def close(self):
+            self.calls.append("close")
+
+    launcher, tracker = Mine(), MemoryTracker()
+    sweep = Sweep.parse(TEXT, "epochs=1")
+    outcome = launch(sweep, store=folder, launcher=launcher, tracker=tracker)
+    assert outcome.exit_code == 0
+    assert launcher.calls == ["all", "bn_only", "close"]
+    runs = tracker.runs(tracker.open("tiny"), Store(folder).identity)
+    assert sorted(run.trial_id for run in runs) == sorted(t.trial_id for t in sweep.trials)
 
 
 def test_trials_without_a_result_have_rows_too(launched):
