@@ -93,17 +93,21 @@ def classes(sweep: SweepResults) -> str:
 
 
 def verdicts(judged: Sequence[Verdict]) -> str:
-    """A line for each published value and configuration of ours that it is for."""
+    """A line for each published cell and configuration of ours that it is for."""
     lines = []
     for verdict in judged:
         row = verdict.published
         theirs = [*_published(row), row.value, row.precision, row.source]
         ours = [verdict.outcome, *_numbers(verdict.ours), verdict.difference, verdict.margin]
         how = ["; ".join(verdict.protocol), verdict.config_id, verdict.flag]
-        lines.append([*theirs, *ours, *how])
+        others = "; ".join(
+            f"{row.value:g} ± {row.precision:g} ({row.source})" for row in verdict.others
+        )
+        lines.append([*theirs, *ours, *how, verdict.half_width, verdict.seeds_to_decide, others])
     head = ["dataset", "architecture", "depth", "width", "mode", "metric", "published"]
     head += ["precision", "source", "verdict", *NUMBERS, "difference", "margin", "protocol"]
-    return _csv([*head, "config_id", "flag"], lines)
+    head += ["config_id", "flag", "difference_half_width", "seeds_to_decide", "other_sources"]
+    return _csv(head, lines)
 
 
 def statements(checked: Sequence[Shape]) -> str:

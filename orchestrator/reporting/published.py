@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -27,12 +28,18 @@ _COUNTS = {
     "params_shortcut": "shortcut",
 }
 _CLAIMS = {
-    "delta_top1_min": "training BN helps",
-    "delta_top1_max": "training BN helps",
-    "delta_top1": "training BN helps",
-    "gamma_abs_lt_0.01_pct": "bn_only disables more features",
+    "delta_top1_min": "size of training BN",
+    "delta_top1_max": "size of training BN",
+    "delta_top1": "size of training BN",
+    "gamma_abs_lt_0.01_pct": "shares of disabled features",
 }
-"""Values for no single network: the shape check (`verdicts.claims`) that stands for them."""
+"""Values for no single network: the statement (`statements.STATEMENTS`) that tests them."""
+
+_ALL_RESNETS = ("cifar_resnet", "imagenet_resnet")
+"""What the paper means by "all ResNets"."""
+
+PAPER_SEEDS = {"cifar10": 5, "imagenet": 3}
+"""Replicates behind each published mean."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,28 @@ class Published:
         if self.kind == "count":
             return True
         return self.kind == "accuracy" and self.mode == mode(spec) and as_initialised(spec)
+
+    def claims_about(self, spec: TrialSpec) -> bool:
+        """Whether `spec`'s network is one of those that a row of kind `claim` speaks of."""
+        models = _ALL_RESNETS if self.architecture == "all ResNets" else (self.architecture,)
+        about = self.dataset == spec.dataset and spec.model in models
+        return self.kind == "claim" and about and as_initialised(spec)
+
+    @property
+    def seeds(self) -> int:
+        """Replicates behind the value."""
+        return PAPER_SEEDS[self.dataset]
+
+    @property
+    def cell(self) -> tuple[object, ...]:
+        """What the value is of; rows of several sources share a cell."""
+        return (self.dataset, self.architecture, self.depth, self.width, self.mode, self.target)
+
+
+def by_precision(rows: Iterable[Published]) -> list[Published]:
+    """The most precise source first; of equally precise ones the first of the reference, where the
+    paper's text precedes what was read off its figures."""
+    return sorted(rows, key=lambda row: row.precision)
 
 
 def as_initialised(spec: TrialSpec) -> bool:

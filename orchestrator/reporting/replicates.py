@@ -68,15 +68,18 @@ def origin(result: Result) -> tuple[str, str]:
 def paired_difference(
     first: Replicates, second: Replicates, metric: str = ACCURACY
 ) -> Estimate | None:
-    """Mean of first − second over the seeds that both have; None where they share none.
+    """Mean of first − second over the seeds that both have; None where they share none."""
+    return estimate(paired_values(first, second, metric))
+
+
+def paired_values(first: Replicates, second: Replicates, metric: str = ACCURACY) -> list[float]:
+    """first − second for each seed that both have.
 
     Replicates of one seed start from the same weights and see the same batches, so pairing takes
     their common luck out of the difference.
     """
     theirs = second.by_seed(metric)
-    return estimate(
-        [value - theirs[seed] for seed, value in first.by_seed(metric).items() if seed in theirs]
-    )
+    return [value - theirs[seed] for seed, value in first.by_seed(metric).items() if seed in theirs]
 
 
 def mode(spec: TrialSpec) -> str:

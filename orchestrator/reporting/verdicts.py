@@ -1,30 +1,62 @@
-"""Whether the results reproduce the published ones: verdicts by value, and the paper's claims.
+"""Whether the results reproduce the published ones: a verdict for each published cell.
 
-A value is *reproduced* where an equivalence test shows the difference to be below the margin
-(two one-sided t tests, 5 %), and *deviates* where a one-sided test shows it to be above. What
-neither shows needs more seeds. Only training under the paper's protocol can do either.
+A cell is a network, mode and metric. It is judged by its most precise source alone, under the
+paper's protocol alone, by the 90 % interval of ours − theirs. That interval holds the errors of
+both: the spread of our seeds (at least the binomial error of the test images), the spread of the
+paper's seeds (taken to be ours), and the precision of the printed value.
+
+================== ========================================================== ===============
+verdict            rule                                                       error rate
+================== ========================================================== ===============
+reproduced         the interval lies within ± margin (two one-sided t tests)  5 %, each cell
+deviates           the interval lies beyond the margin (one-sided t test)     5 %, each cell
+not decided        the interval reaches across the margin; the number of      –
+                   seeds that would decide is for the same mean and spread
+too few seeds      one seed: no spread, no test                               –
+other protocol     trained otherwise than in the paper: no test               –
+a count            reproduced where it is equal, deviates where not           none
+statement holds    each step's 95 % interval lies within what the paper says  2.5 % in all
+statement does     a step's interval lies wholly outside, at 95 % for all     2.5 % in all
+not hold           steps together (Bonferroni)
+================== ========================================================== ===============
+
+The margin is MARGIN plus the precision of the printed value. Statements are in `statements.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from orchestrator.reporting.published import Published, count_of
+from orchestrator.reporting.published import Published, by_precision, count_of
 from orchestrator.reporting.replicates import Replicates
-from orchestrator.reporting.statistics import Estimate, differs, equivalent, estimate
+from orchestrator.reporting.statistics import (
+    Estimate,
+    binomial_spread,
+    differs,
+    equivalent,
+    estimate,
+    to_published,
+)
 from orchestrator.reporting.tables import show
 from orchestrator.sweep.recipes import RECIPES
 from trainer.spec import TrialSpec
 
-Outcome = Literal["reproduced", "deviates", "too few seeds", "other protocol", "not run"]
+Outcome = Literal[
+    "reproduced", "deviates", "not decided", "too few seeds", "other protocol", "not run"
+]
 
 MARGIN = 1.0
 """Percentage points of accuracy that count as the same, beside the published value's precision.
 
 The one known replication with the same recipe lay within 1.6 points everywhere.
 """
+
+TEST_IMAGES = {"cifar10": 10_000, "cifar100": 10_000, "imagenet": 50_000, "digits": 360}
+
+MOST_SEEDS = 100
+"""Where so many would not decide either, the published value's own error is what is in the way."""
 
 _NOT_PROTOCOL = {
     *("model", "depth", "width", "dataset", "trainable", "k", "seed", "deterministic"),
@@ -35,9 +67,10 @@ _NOT_PROTOCOL = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """A published value beside ours."""
+    """A published cell beside ours."""
 
     published: Published
+    """The row that is judged: the cell's most precise source."""
     outcome: Outcome
     ours: Estimate | None = None
     difference: float | None = None
@@ -47,21 +80,30 @@ class Verdict:
     """How the training deviates from the paper's: `epochs 2 (paper: 160)`."""
     config_id: str = ""
     flag: str = ""
+    others: tuple[Published, ...] = ()
+    """The cell's other published rows."""
+    half_width: float | None = None
+    """Half of the difference's 90 % interval, with the errors of both; None where not tested."""
+    seeds_to_decide: int | None = None
+    """Of ours, in all, for an outcome `not decided`; None where MOST_SEEDS would not decide."""
 
 
 def judge(rows: Sequence[Published], groups: Sequence[Replicates]) -> list[Verdict]:
-    """A verdict for each value (count or accuracy) and each configuration that it is for."""
-    verdicts = []
+    """A verdict for each cell (count or accuracy) and each configuration that it is for."""
+    cells: dict[tuple[object, ...], list[Published]] = {}
     for row in rows:
-        if row.kind not in ("accuracy", "count"):
-            continue
+        if row.kind in ("accuracy", "count"):
+            cells.setdefault(row.cell, []).append(row)
+    verdicts = []
+    for sources in cells.values():
+        row, *others = by_precision(sources)
         matching = [group for group in groups if row.matches(group.spec)]
         if row.kind == "count":
-            verdicts.append(_count_verdict(row, matching))
+            judged = [_count_verdict(row, matching)]
         else:
-            verdicts += [_accuracy_verdict(row, group) for group in matching] or [
-                Verdict(row, "not run")
-            ]
+            judged = [_accuracy_verdict(row, group) for group in matching]
+        judged = judged or [Verdict(row, "not run")]
+        verdicts += [replace(verdict, others=tuple(others)) for verdict in judged]
     return verdicts
 
 
@@ -80,15 +122,43 @@ def _accuracy_verdict(row: Published, group: Replicates) -> Verdict:
     if ours is None:
         return Verdict(row, "not run", config_id=group.config_id, flag=group.flag)
     protocol, margin = deviations(group), MARGIN + row.precision
-    away = Estimate(ours.mean - row.value, ours.spread, ours.half_width, ours.n)
-    outcome: Outcome = "too few seeds"
-    if protocol:
-        outcome = "other protocol"
-    elif equivalent(away, margin):
-        outcome = "reproduced"
-    elif differs(away, margin):
-        outcome = "deviates"
-    return Verdict(row, outcome, ours, away.mean, margin, protocol, group.config_id, group.flag)
+    difference = _difference(row, ours)
+    outcome: Outcome = "other protocol" if protocol else _outcome(difference, margin)
+    return Verdict(
+        published=row,
+        outcome=outcome,
+        ours=ours,
+        difference=difference.mean,
+        margin=margin,
+        protocol=protocol,
+        config_id=group.config_id,
+        flag=group.flag,
+        half_width=None if protocol else difference.half_width,
+        seeds_to_decide=_seeds_to_decide(row, ours, margin) if outcome == "not decided" else None,
+    )
+
+
+def _difference(row: Published, ours: Estimate) -> Estimate:
+    least_spread = binomial_spread(ours.mean, TEST_IMAGES[row.dataset])
+    return to_published(
+        ours, row.value, seeds=row.seeds, precision=row.precision, least_spread=least_spread
+    )
+
+
+def _outcome(difference: Estimate, margin: float) -> Outcome:
+    if difference.half_width is None:
+        return "too few seeds"
+    if equivalent(difference, margin):
+        return "reproduced"
+    return "deviates" if differs(difference, margin) else "not decided"
+
+
+def _seeds_to_decide(row: Published, ours: Estimate, margin: float) -> int | None:
+    """The fewest seeds that decide where mean and spread stay as they are."""
+    for n in range(ours.n + 1, MOST_SEEDS + 1):
+        if _outcome(_difference(row, replace(ours, n=n)), margin) != "not decided":
+            return n
+    return None
 
 
 PAPER_DATA = ("cifar10", "imagenet")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from orchestrator.reporting.figures.drawing import network
-from orchestrator.reporting.published import Published, alternative, as_initialised
+from orchestrator.reporting.published import Published, alternative, as_initialised, by_precision
 from orchestrator.reporting.replicates import ACCURACY, Replicates, mode, origin, varied
 from orchestrator.reporting.tables import show
 from trainer.spec import TrialSpec
@@ -60,8 +60,8 @@ def published_accuracy(
     rows: Sequence[Published], spec: TrialSpec, metric: str = ACCURACY
 ) -> float | None:
     """The published accuracy of `spec`'s network and mode, the most precise one."""
-    matching = [row for row in rows if row.target == metric and row.matches(spec)]
-    return min(matching, key=lambda row: row.precision).value if matching else None
+    matching = by_precision(row for row in rows if row.target == metric and row.matches(spec))
+    return matching[0].value if matching else None
 
 
 def published_other_init(rows: Sequence[Published], spec: TrialSpec) -> float | None:

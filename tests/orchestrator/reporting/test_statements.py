@@ -1,3 +1,4 @@
+import pytest
 from made_results import made
 
 from orchestrator.reporting.replicates import gather
@@ -100,3 +101,73 @@ def test_a_shape_names_how_the_training_deviates_from_the_paper_s():
         *runs("bn_only", [57.0, 57.3], depth=32, epochs=2),
     ]
     assert "epochs 2 (paper: 160)" in outcome("bn_only rises with depth", results).protocol
+
+
+def test_shortcut_output_may_rise_again_near_chance_level_as_in_the_paper():
+    accuracies = {14: 49.0, 32: 45.7, 56: 42.6, 110: 19.3, 218: 17.2, 434: 12.8, 866: 13.1}
+    results = [
+        result
+        for depth, accuracy in accuracies.items()
+        for result in runs("shortcut_output", [accuracy, accuracy + 0.1], depth=depth)
+    ]
+    found = outcome("shortcut_output falls with depth", results)
+    assert found.outcome == "holds"
+    assert found.evidence[0].startswith("fall with each doubling of the depth, 14 to 866: +7.")
+
+
+def test_shortcut_output_that_rises_with_depth_refutes_the_fall():
+    results = [
+        *runs("shortcut_output", [19.0, 19.4], depth=14),
+        *runs("shortcut_output", [30.0, 30.1], depth=32),
+        *runs("shortcut_output", [49.0, 49.1], depth=110),
+    ]
+    assert outcome("shortcut_output falls with depth", results).outcome == "does not hold"
+
+
+def test_equal_differences_of_less_than_a_test_image_s_error_decide_nothing():
+    """On 360 digits one image is worth 0.28 points."""
+    results = [
+        *runs("all", [95.28, 95.28], dataset="digits"),
+        *runs("bn_only", [95.0, 95.0], dataset="digits"),
+    ]
+    assert outcome("all above bn_only", results).outcome == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("worth", "expected"),
+    [(1.2, "holds"), (2.45, "undecided"), (0.1, "does not hold"), (6.0, "does not hold")],
+)
+def test_training_bn_is_worth_what_the_paper_says_and_no_more(worth, expected):
+    results = [
+        *runs("all", [91.0 + worth, 91.1 + worth, 90.9 + worth]),
+        *runs("all_but_bn", [91.0, 91.15, 90.85]),
+    ]
+    assert outcome("size of training BN", results).outcome == expected
+    assert outcome("training BN helps", results).outcome != "does not hold"
+
+
+def test_a_size_is_judged_under_the_paper_s_protocol_only():
+    results = [
+        *runs("all", [92.2, 92.3], epochs=2),
+        *runs("all_but_bn", [91.0, 91.1], epochs=2),
+    ]
+    found = outcome("size of training BN", results)
+    assert found.outcome == "other protocol"
+    assert "epochs 2 (paper: 160)" in found.protocol
+    assert outcome("training BN helps", results).outcome == "holds"
+    other_data = [*runs("all", [97.0], dataset="digits"), *runs("all_but_bn", [96.0])]
+    assert outcome("size of training BN", other_data).outcome == "not run"
+
+
+@pytest.mark.parametrize(
+    ("bn_only", "expected"), [(27.0, "holds"), (60.0, "does not hold"), (32.4, "undecided")]
+)
+def test_the_shares_of_disabled_features_are_held_against_27_and_9_percent(bn_only, expected):
+    results = [
+        made(TrialSpec(trainable=trainable, seed=s), metrics={BELOW: share + s / 10})
+        for trainable, share in (("bn_only", bn_only), ("all", 9.0))
+        for s in (0, 1, 2)
+    ]
+    found = outcome("shares of disabled features", results)
+    assert found.outcome == expected
+    assert "cifar_resnet 14 ×1 all: 9.1 ± 0.2 (n 3)" in found.evidence
