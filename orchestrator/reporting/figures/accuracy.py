@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.reporting.figures.bars import by_category
-from orchestrator.reporting.figures.lines import against_axis, against_count, against_k
+from orchestrator.reporting.figures.lines import against_axis, against_count, against_k, x_on_axis
 from orchestrator.reporting.figures.panels import CaptionedFigure
 from orchestrator.reporting.figures.training import over_training
 from orchestrator.reporting.published import Published
@@ -35,7 +35,4 @@ def accuracy_figures(
 
 
 def _numeric(specs: Sequence[TrialSpec], axis: str) -> bool:
-    return all(
-        isinstance(value := getattr(spec, axis), int | float) and not isinstance(value, bool)
-        for spec in specs
-    )
+    return all(x_on_axis(spec, axis) is not None for spec in specs)

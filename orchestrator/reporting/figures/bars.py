@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 
 from orchestrator.reporting.figures import drawing
 from orchestrator.reporting.figures.panels import (
-    MAX_PANELS,
     CaptionedFigure,
     caption,
+    first,
     published_accuracy,
     split_into_panels,
     value_of,
@@ -23,10 +23,11 @@ def by_category(
     groups: Sequence[Replicates], axis: str, rows: Sequence[Published] = ()
 ) -> CaptionedFigure | None:
     """Bars: a group for each value of `axis`, a bar for each mode."""
-    panels = dict(list(split_into_panels(groups, axis).items())[:MAX_PANELS])
-    figure, axes = drawing.panels(len(panels))
+    panels = split_into_panels(groups, axis)
+    drawn = first(panels)
+    figure, axes = drawing.panels(len(drawn))
     has_published, names_height = False, 0.0
-    for panel, (name, members) in zip(axes, panels.items(), strict=True):
+    for panel, (name, members) in zip(axes, drawn.items(), strict=True):
         values = list(dict.fromkeys(value_of(member.spec, axis) for member in members))
         labels = drawing.modes(members)
         for position, label in enumerate(labels):
@@ -39,11 +40,13 @@ def by_category(
             has_published |= _bars(panel, label, places, list(bars.values()), width, rows)
         names_height = max(names_height, drawing.names_below(panel, values))
         drawing.title(panel, name, members)
-    drawing.make_higher(figure, names_height * drawing.rows(len(panels)))
+    drawing.make_higher(figure, names_height * drawing.rows(len(drawn)))
     drawing.percent(axes)
     if axis != "trainable" or has_published:
         drawing.legend(figure, axes, has_published)
-    return CaptionedFigure(f"accuracy_by_{axis}", caption(f"Test accuracy by {axis}"), figure)
+    return CaptionedFigure(
+        f"accuracy_by_{axis}", caption(f"Test accuracy by {axis}", panels), figure
+    )
 
 
 def _bars(

@@ -187,7 +187,7 @@ def ticks_at(axes: Axes, values: Sequence[float]) -> None:
     distinct = sorted(set(values))
     if distinct[0] > 0 and distinct[-1] / distinct[0] >= 3:
         axes.set_xscale("log")
-    axes.set_xticks(distinct, [f"{value:g}" for value in distinct])
+    axes.set_xticks(distinct, [f"{value:,g}" for value in distinct])
     axes.minorticks_off()
 
 

@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
+from orchestrator.planning import costs
 from orchestrator.reporting.figures import drawing
 from orchestrator.reporting.figures.panels import (
-    MAX_PANELS,
     CaptionedFigure,
     Panels,
     caption,
+    first,
     published_accuracy,
     published_other_init,
     split_into_panels,
@@ -26,21 +28,42 @@ X = Callable[[TrialSpec], float]
 """Where a configuration stands on the x axis."""
 
 
+LABELS = {
+    "depth": "depth (weight layers)",
+    "width": "width scale W",
+    "train_subset": "training images",
+}
+
+
+def x_on_axis(spec: TrialSpec, axis: str) -> float | None:
+    """The field as a place on an x axis; None where it has none, as a name or a switch."""
+    value = getattr(spec, axis)
+    if axis == "train_subset":
+        value = costs.training_images(spec)  # 0 means all
+    if axis == "image_size" and value == 0:
+        return None  # as the data has them
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value)
+
+
 def against_axis(
     groups: Sequence[Replicates], axis: str, rows: Sequence[Published]
 ) -> CaptionedFigure | None:
-    """Accuracy against a numeric field of the spec, a line for each mode."""
+    """Accuracy against a field of the spec with an x for each value, a line for each mode."""
 
     def x(spec: TrialSpec) -> float:
-        return float(getattr(spec, axis))
+        return x_on_axis(spec, axis) or 0.0
 
     panels = _with_several_x(split_into_panels(groups, axis), x)
     reference = rows if axis in ("depth", "width") else ()
-    label = {"depth": "depth (weight layers)", "width": "width scale W"}.get(axis, axis)
+    label = LABELS.get(axis, axis)
     figure = _line_panels(panels, x, label, reference)
     if figure is None:
         return None
-    return CaptionedFigure(f"accuracy_{axis}", caption(f"Test accuracy against {axis}"), figure)
+    return CaptionedFigure(
+        f"accuracy_{axis}", caption(f"Test accuracy against {axis}", panels), figure
+    )
 
 
 def against_count(
@@ -61,7 +84,7 @@ def against_count(
     if figure is None:
         return None
     return CaptionedFigure(
-        f"accuracy_{field}_parameters", caption(f"Test accuracy against {label}"), figure
+        f"accuracy_{field}_parameters", caption(f"Test accuracy against {label}", panels), figure
     )
 
 
@@ -78,14 +101,17 @@ def _line_panels(
 ) -> Figure | None:
     if not panels:
         return None
-    panels = dict(list(panels.items())[:MAX_PANELS])
-    figure, axes = drawing.panels(len(panels))
+    drawn = first(panels)
+    figure, axes = drawing.panels(len(drawn))
     has_published = False
-    for panel, (title, members) in zip(axes, panels.items(), strict=True):
+    for panel, (title, members) in zip(axes, drawn.items(), strict=True):
         for name in drawing.modes(members):
-            of_mode = [member for member in members if mode(member.spec) == name]
-            for line in _networks_in_lines(of_mode):
-                has_published |= _line(panel, name, sorted(line, key=lambda m: x(m.spec)), x, rows)
+            lines = _networks_in_lines([m for m in members if mode(m.spec) == name])
+            for end, line in lines.items():
+                line.sort(key=lambda m: x(m.spec))
+                has_published |= _line(panel, name, line, x, rows)
+                if len(lines) > 1:
+                    _name_at_end(panel, end, x(line[-1].spec), line[-1], name)
         if ticks:
             drawing.ticks_at(panel, [x(member.spec) for member in members])
         else:
@@ -97,18 +123,32 @@ def _line_panels(
     return figure
 
 
-def _networks_in_lines(members: Sequence[Replicates]) -> list[list[Replicates]]:
+def _networks_in_lines(members: Sequence[Replicates]) -> dict[str, list[Replicates]]:
     """A line joins networks that differ in depth alone; one that is the only one of its width is
-    joined with the other widths of its depth."""
-    of_width = [
-        [member for member in members if member.spec.width == width]
-        for width in sorted({member.spec.width for member in members})
-    ]
-    only_ones = {line[0].spec.depth for line in of_width if len(line) == 1}
-    of_depth = [
-        [member for member in members if member.spec.depth == depth] for depth in sorted(only_ones)
-    ]
-    return [line for line in of_width if len(line) > 1] + of_depth
+    joined with the other widths of its depth. The key says what a line has in common."""
+    lines: dict[str, list[Replicates]] = {}
+    for member in members:
+        lines.setdefault(f"width {member.spec.width}", []).append(member)
+    for width, line in list(lines.items()):
+        if len(line) == 1:
+            depth = lines.pop(width)[0].spec.depth
+            lines[f"depth {depth}"] = [member for member in members if member.spec.depth == depth]
+    return lines
+
+
+def _name_at_end(panel: Axes, text: str, x: float, last: Replicates, mode_name: str) -> None:
+    """What a line's networks have in common (`width 2`), beside its last point."""
+    if accuracy := last.estimate():
+        panel.annotate(
+            text,
+            (x, accuracy.mean),
+            xytext=(4, -9),
+            textcoords="offset points",
+            color=drawing.look(mode_name).colour,
+            fontsize=7,
+            path_effects=[withStroke(linewidth=1.5, foreground="white")],
+            zorder=5,
+        )
 
 
 def _line(panel: Axes, name: str, line: list[Replicates], x: X, rows: Sequence[Published]) -> bool:
@@ -170,15 +210,15 @@ def against_k(groups: Sequence[Replicates]) -> CaptionedFigure | None:
     }
     if not panels:
         return None
-    panels = dict(list(panels.items())[:MAX_PANELS])
-    figure, axes = drawing.panels(len(panels))
-    for panel, (title, members) in zip(axes, panels.items(), strict=True):
+    drawn = first(panels)
+    figure, axes = drawing.panels(len(drawn))
+    for panel, (title, members) in zip(axes, drawn.items(), strict=True):
         _k_panel(panel, members)
         drawing.title(panel, title, members)
     drawing.percent(axes)
     drawing.legend(figure, axes)
     text = "Accuracy of k random weights for each output channel; k = 2 is as many as γ and β"
-    return CaptionedFigure("random_k", caption(text), figure)
+    return CaptionedFigure("random_k", caption(text, panels), figure)
 
 
 def _k_panel(panel: Axes, members: Sequence[Replicates]) -> None:

@@ -5,8 +5,9 @@ A panel has configurations that differ in nothing but mode and the x axis.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from matplotlib.figure import Figure
 
@@ -21,6 +22,7 @@ MAX_PANELS = 6
 
 NETWORK = {"model", "depth", "width"}
 
+T = TypeVar("T")
 Panels = dict[str, list[Replicates]]
 """The configurations of each panel, by its title."""
 
@@ -78,6 +80,17 @@ def value_of(spec: TrialSpec, axis: str) -> str:
     return mode(spec) if axis == "trainable" else show(getattr(spec, axis))
 
 
-def caption(text: str) -> str:
+def first(panels: Mapping[str, T]) -> dict[str, T]:
+    """As many panels as a figure has room for."""
+    return dict(list(panels.items())[:MAX_PANELS])
+
+
+def caption(text: str, panels: Mapping[str, object]) -> str:
     """A caption for means over seeds."""
-    return f"{text}. Means over seeds with 95 % t intervals."
+    return f"{text}. Means over seeds with 95 % t intervals.{left_out(panels)}"
+
+
+def left_out(panels: Mapping[str, object], name: str = "panels") -> str:
+    """A sentence where the figure has only the first of the panels."""
+    number = len(panels)
+    return f" The first {MAX_PANELS} of {number} {name}." if number > MAX_PANELS else ""

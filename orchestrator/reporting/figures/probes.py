@@ -10,7 +10,12 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from orchestrator.reporting.figures import drawing
-from orchestrator.reporting.figures.panels import MAX_PANELS, CaptionedFigure, split_into_panels
+from orchestrator.reporting.figures.panels import (
+    CaptionedFigure,
+    first,
+    left_out,
+    split_into_panels,
+)
 from orchestrator.reporting.probe_results import ProbedConfiguration
 from orchestrator.reporting.replicates import Replicates, mode
 from orchestrator.reporting.statements import BELOW
@@ -41,10 +46,7 @@ def _panels(probed: Sequence[ProbedConfiguration]) -> Panels:
     """The modes of each panel, in order."""
     by_group = {id(each.group): each for each in probed}
     panels = split_into_panels([each.group for each in probed])
-    return {
-        name: [by_group[id(m)] for m in _ordered(members)]
-        for name, members in list(panels.items())[:MAX_PANELS]
-    }
+    return {name: [by_group[id(m)] for m in _ordered(members)] for name, members in panels.items()}
 
 
 def _ordered(members: Sequence[Replicates]) -> list[Replicates]:
@@ -57,8 +59,9 @@ def histograms(panels: Panels, name: str, symbol: str) -> CaptionedFigure | None
     panels = {key: _trained(kept) for key, kept in _with(panels, name).items()}
     if not panels:
         return None
-    figure, axes = drawing.panels(len(panels))
-    for panel, (title, members) in zip(axes, panels.items(), strict=True):
+    drawn = first(panels)
+    figure, axes = drawing.panels(len(drawn))
+    for panel, (title, members) in zip(axes, drawn.items(), strict=True):
         for probed in members:
             _density(panel, probed, name)
         if name == "gamma":
@@ -70,7 +73,7 @@ def histograms(panels: Panels, name: str, symbol: str) -> CaptionedFigure | None
     drawing.legend(figure, axes)
     text = (
         f"Distribution of {symbol} after training, all layers and seeds together, "
-        "in the modes that train BatchNorm."
+        f"in the modes that train BatchNorm.{left_out(panels)}"
     )
     return CaptionedFigure(f"{name}_histogram", text, figure)
 
@@ -123,7 +126,8 @@ def shares(groups: Sequence[Replicates]) -> CaptionedFigure | None:
     if not groups:
         return None
     figure, axes = drawing.panels(len(titles), columns=2, share_y=False)
-    networks = dict(list(split_into_panels(groups).items())[:MAX_PANELS])
+    panels = split_into_panels(groups)
+    networks = first(panels)
     labels = drawing.modes(groups)
     for panel, (metric, title) in zip(axes, titles.items(), strict=True):
         for position, label in enumerate(labels):
@@ -143,7 +147,9 @@ def shares(groups: Sequence[Replicates]) -> CaptionedFigure | None:
     text = (
         "Disabled features (left), and ReLUs that are off on more than 99 % of the inputs (right)"
     )
-    return CaptionedFigure("disabled_features", f"{text}. {SEEDS}", figure)
+    return CaptionedFigure(
+        "disabled_features", f"{text}. {SEEDS}{left_out(panels, 'networks')}", figure
+    )
 
 
 def _share_bars(
@@ -175,8 +181,9 @@ def pruning(panels: Panels) -> CaptionedFigure | None:
     panels = _with(panels, "pruned_accuracy")
     if not panels:
         return None
-    figure, axes = drawing.panels(len(panels))
-    for panel, (title, members) in zip(axes, panels.items(), strict=True):
+    drawn = first(panels)
+    figure, axes = drawing.panels(len(drawn))
+    for panel, (title, members) in zip(axes, drawn.items(), strict=True):
         for position, probed in enumerate(members):
             _pruning_line(panel, probed, 1.05 ** (position - (len(members) - 1) / 2))
         panel.set_xscale("log")
@@ -187,7 +194,9 @@ def pruning(panels: Panels) -> CaptionedFigure | None:
     text = (
         "Test accuracy after setting γ to zero where |γ| is below a threshold, without retraining"
     )
-    return CaptionedFigure("pruning", f"{text}. {SEEDS} {_images(panels)}", figure)
+    return CaptionedFigure(
+        "pruning", f"{text}. {SEEDS} {_images(panels)}{left_out(panels)}", figure
+    )
 
 
 def _pruning_line(panel: Axes, probed: ProbedConfiguration, aside: float) -> None:

@@ -8,19 +8,24 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.reporting.figures import drawing
-from orchestrator.reporting.figures.panels import MAX_PANELS, CaptionedFigure, split_into_panels
+from orchestrator.reporting.figures.panels import (
+    CaptionedFigure,
+    first,
+    left_out,
+    split_into_panels,
+)
 from orchestrator.reporting.replicates import ACCURACY, Replicates, mode
 from orchestrator.reporting.statistics import Estimate, estimate
 
 
 def over_training(groups: Sequence[Replicates]) -> CaptionedFigure | None:
     """Test accuracy after each epoch: mean over seeds, band of the 95 % interval."""
-    panels = dict(list(split_into_panels(groups).items())[:MAX_PANELS])
-    panels = {name: members for name, members in panels.items() if members[0].spec.epochs > 0}
+    panels = split_into_panels([group for group in groups if group.spec.epochs > 0])
     if not panels:
         return None
-    figure, axes = drawing.panels(len(panels))
-    for panel, (name, members) in zip(axes, panels.items(), strict=True):
+    drawn = first(panels)
+    figure, axes = drawing.panels(len(drawn))
+    for panel, (name, members) in zip(axes, drawn.items(), strict=True):
         for label in drawing.modes(members):
             for member in members:
                 if mode(member.spec) == label:
@@ -36,7 +41,7 @@ def over_training(groups: Sequence[Replicates]) -> CaptionedFigure | None:
         "Test accuracy over training: means over seeds, with bands of the 95 % t interval "
         "(of one or two seeds: a thin line for each). Dotted: the learning rate falls."
     )
-    return CaptionedFigure("training_curves", text, figure)
+    return CaptionedFigure("training_curves", text + left_out(panels), figure)
 
 
 def _curve(panel: Axes, label: str, member: Replicates) -> None:
