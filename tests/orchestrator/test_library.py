@@ -4,13 +4,17 @@ import subprocess
 import sys
 
 import pytest
+from made_results import made
+from made_store import FINISHED
 
 import orchestrator
-from orchestrator import Sweep, launch, results
+from orchestrator import Sweep, histories, launch, results
 from orchestrator.errors import SweepError, UserError
 from orchestrator.launching.driver import InlineLauncher
+from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
 from orchestrator.tracking.memory_tracker import MemoryTracker
+from trainer.files import write_json
 
 TEXT = """
 name: tiny
@@ -62,10 +66,51 @@ def test_a_launcher_and_a_tracker_of_ones_own_are_used(folder):
     assert sorted(run.trial_id for run in runs) == sorted(t.trial_id for t in sweep.trials)
 
 
-def test_trials_without_a_result_have_rows_too(launched):
-    frame = results("depth", store=launched.root)
+def test_results_are_of_finished_trials_and_of_all_on_request(launched):
+    assert list(results("depth", store=launched.root)["state"]) == ["finished"]
+    frame = results("depth", all=True, store=launched.root)
     assert list(frame["state"]) == ["finished", "failed", "running", "pending"]
     assert frame["test/accuracy"].notna().tolist() == [True, True, True, False]
+    assert frame["seconds"].notna().tolist() == [True, False, False, False]
+
+
+def test_results_have_the_same_columns_whatever_has_finished(launched):
+    spec = FINISHED.changed(seed=7)
+    launched.record_launch(
+        Launch(sweep={"name": "new", "trials": [spec]}, number=0, time_ms=0, host="here")
+    )
+    nothing, some = results("new", store=launched.root), results("depth", store=launched.root)
+    assert list(nothing.columns) == list(some.columns)
+    assert nothing[["depth", "trainable", "seed", "test/accuracy"]].empty
+    assert histories("new", store=launched.root)[["trial_id", "epoch", "test/accuracy"]].empty
+
+
+def test_results_count_parameters_and_keep_the_learning_rate_of_the_spec(launched):
+    (row,) = results("depth", store=launched.root).to_dict("records")
+    names = ("total", "trainable", "bn", "output", "shortcut")
+    counts = [row[f"params_{name}"] for name in names]
+    assert counts == [175_258, 1_120, 1_120, 650, 2_560]
+    assert row["lr"] == 0.1
+
+
+def test_what_the_probes_measured_stands_behind_the_promised_columns(launched):
+    folder = launched.trial_folder(FINISHED.trial_id)
+    probed = made(FINISHED, metrics={"trained/gamma_mean": 0.4, "lr": 0.001})
+    (folder / "result.json").unlink()
+    write_json(folder / "result.json", probed)
+    frame = results("depth", store=launched.root)
+    assert (frame.columns[-1], frame["trained/gamma_mean"][0]) == ("trained/gamma_mean", 0.4)
+    assert frame["lr"][0] == 0.1
+
+
+def test_histories_have_a_row_for_each_epoch(launched):
+    frame = histories("depth", store=launched.root)
+    assert list(frame["epoch"]) == [0, 1, 2, 3]
+    assert frame["test/accuracy"].iloc[-1] == 71.25
+    every = histories("depth", all=True, store=launched.root)
+    assert every.groupby("trial_id", sort=False).size().tolist() == [4, 2, 2]
+    fields = results("depth", all=True, store=launched.root)[["trial_id", "depth", "seed"]]
+    assert len(fields.merge(every, on="trial_id")) == 8
 
 
 def test_mistakes_are_exceptions_with_a_line_for_each_problem(tmp_path):
@@ -76,7 +121,7 @@ def test_mistakes_are_exceptions_with_a_line_for_each_problem(tmp_path):
         results("tiny", store=tmp_path)
 
 
-def test_the_package_offers_its_three_names_and_no_others():
+def test_the_package_offers_its_names_and_no_others():
     assert set(orchestrator.__all__) <= set(dir(orchestrator))
     with pytest.raises(AttributeError, match="has no attribute 'lunch'"):
         orchestrator.lunch  # noqa: B018
