@@ -69,6 +69,7 @@ only_with_workers = pytest.mark.parametrize(
 def store(tmp_path):
     store = Store(tmp_path / "runs")
     store.open_for_writing()
+    store.sweep_folder("tiny").mkdir()
     return store
 
 
