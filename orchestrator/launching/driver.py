@@ -1,4 +1,4 @@
-"""Launching: rounds over the store until nothing is left to run (DESIGN §10).
+"""Launching: rounds over the store until nothing is left to run.
 
 Read the states, run what is missing through a launcher, read again. `launch` believes the store,
 never what a launcher returns. Every retry is decided here, between rounds, by `failures.decide`.
@@ -79,7 +79,7 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """As in DESIGN §6: 0 all finished, 1 some failed, 4 stopped or incomplete."""
+        """0 all finished, 1 some failed, 4 stopped or incomplete; see docs/contracts.md."""
         counts = self.counts
         if counts["finished"] == len(self.statuses):  # a stop that came too late
             return 0

@@ -1,4 +1,4 @@
-"""The launcher that schedules packs through Ray Tune: the only import of ray (DESIGN §10).
+"""The launcher that schedules packs through Ray Tune: with ray_nodes the only import of ray.
 
 Tune gets an explicit list of trials, our names and a worker function that never fails for a
 trial's error. Its own state is scratch, its return value is not read.

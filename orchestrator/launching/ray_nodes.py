@@ -1,7 +1,7 @@
 """Looks at every node of a Ray cluster before anything trains there.
 
-With ray_launcher the only import of ray. A node answers for itself, in a small task on it: whether
-it sees the store and can write there, whether the data is there, and which versions it has.
+A node answers for itself, in a small task on it: whether it sees the store and can write there,
+whether the data is there, and which versions it has.
 """
 
 from __future__ import annotations
