@@ -69,9 +69,9 @@ def _show_sweeps(store: Store, as_json: bool) -> None:
     launches = [launch for name in store.sweeps() if (launch := store.newest_launch(name))]
     sweeps = [(launch, _counts(map(store.state, launch.specs))) for launch in launches]
     if as_json:
-        screen.show_json({"sweeps": [{"sweep": x.sweep, "counts": n} for x, n in sweeps]})
+        screen.show_json({"sweeps": [{"sweep": x.sweep.name, "counts": n} for x, n in sweeps]})
     elif sweeps:
-        rows = [[x.sweep, when(x.time_ms), screen.counts(n)] for x, n in sweeps]
+        rows = [[x.sweep.name, when(x.time_ms), screen.counts(n)] for x, n in sweeps]
         screen.show(screen.table(["sweep", "launched", "trials"], rows))
     elif store.root.exists() and not store.root.is_dir():
         raise UserError(f"store {store.root}: is not a folder; give another with --store")

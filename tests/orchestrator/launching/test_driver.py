@@ -304,7 +304,7 @@ def test_trials_that_share_a_frozen_network_run_as_one_pack_with_results_of_thei
         assert other.digests["final"] == packed[spec.trial_id].digests["final"]
 
 
-@pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), ("auto", "auto")])
+@pytest.mark.parametrize(("gpus", "device"), [(0.0, "cpu"), ("auto", "auto")])
 def test_trials_that_asked_for_no_gpu_take_none_that_happens_to_be_there(gpus, device, here):
     tasks = []
     asked = SweepSpec(name="tiny", trials=SPECS[:1], resources=Resources(gpus=gpus))
