@@ -154,19 +154,19 @@ class Board:
         self, console: Console, options: ConsoleOptions
     ) -> Iterator[RenderableType]:
         running = self.running
-        shown = running[: max(1, console.size.height - _ROWS_KEPT)]
-        yield self._grid(shown)
-        if len(running) > len(shown):
-            yield Text(f"… and {len(running) - len(shown)} more", "dim")
+        visible = running[: max(1, console.size.height - _ROWS_KEPT)]
+        yield self._grid(visible)
+        if len(running) > len(visible):
+            yield Text(f"… and {len(running) - len(visible)} more", "dim")
         yield Text.assemble((self._launch.sweep.name, "bold"), " ", self.summary())
 
-    def _grid(self, shown: Sequence[TrialStatus]) -> Table:
+    def _grid(self, visible: Sequence[TrialStatus]) -> Table:
         grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
         longest = max((len(label) for label in self._labels.values()), default=0)
         grid.add_column(no_wrap=True, overflow="ellipsis", min_width=min(longest, _LABEL_COLUMNS))
         for justify in ("left", "right", "right", "right", "left", "left"):
             grid.add_column(justify=justify, no_wrap=True)
-        for status in shown:
+        for status in visible:
             grid.add_row(*self._row(status))
         return grid
 
@@ -189,13 +189,13 @@ def labels(specs: Sequence[TrialSpec]) -> dict[str, str]:
     fields = [
         spec.identity_fields() for spec in specs
     ]  # milestones that follow epochs are left out
-    shown = [
+    varied = [
         name
         for name in TrialSpec.model_fields
         if name not in ("depth", "trainable", "k", "seed")
         and len({repr(each.get(name)) for each in fields}) > 1
     ]
-    return {spec.trial_id: _label(spec, shown) for spec in specs}
+    return {spec.trial_id: _label(spec, varied) for spec in specs}
 
 
 def _label(spec: TrialSpec, varied: Sequence[str]) -> str:

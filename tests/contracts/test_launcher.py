@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from processes import alive, descendants
@@ -16,88 +17,67 @@ from orchestrator.sweep.resources import Resources
 from trainer import results
 from trainer.spec import TrialSpec
 
+ROOT = Path(__file__).parents[2]
 TINY = TrialSpec(
     depth=8, dataset="synthetic", image_size=8, train_subset=64, batch_size=32, epochs=2, lr=0.01
 )
 LONG = TINY.changed(epochs=400, train_subset=512)
-HEADS = [TINY.changed(trainable="output_only", lr=rate) for rate in (0.01, 0.02)]
+PACK = [TINY.changed(trainable="output_only", lr=rate) for rate in (0.01, 0.02)]
 """Two trials that one worker trains together."""
+DIVERGES = TINY.changed(lr=1e30)
 
 
 @pytest.fixture(scope="module")
-def ray(tmp_path_factory):
-    """One Ray for the whole suite, with an environment of its own."""
+def other_processes():
+    """What ran below this process before any launcher did."""
+    return set(descendants(os.getpid()))
+
+
+@pytest.fixture(scope="module", params=["inline", "ray"])
+def launcher(request, tmp_path_factory, other_processes):
+    """One launcher for all tests of its kind: starting Ray takes seconds."""
+    if request.param == "inline":
+        yield InlineLauncher()
+        return
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("RAY_")]:
         del os.environ[name]
     os.environ["HOME"] = str(tmp_path_factory.mktemp("home"))
-    os.environ["PYTHONPATH"] = os.getcwd()
+    os.environ["PYTHONPATH"] = str(ROOT)
     # Ray's sockets have paths of at most 107 bytes, which pytest's folders exceed.
     os.environ["BNSWEEP_RAY_TEMP"] = f"/tmp/bnsweep-contracts-{os.getpid()}"
     from orchestrator.launching.ray_launcher import RayLauncher
 
-    launcher = RayLauncher(Resources(cpus=1, gpus=0))
+    launcher = RayLauncher(Resources(cpus=1, gpus=0.0))
     yield launcher
     launcher.close()
     os.environ.clear()
     os.environ.update(before)
 
 
-@pytest.fixture(params=["inline", "ray"])
-def launcher(request):
-    if request.param == "ray":
-        return request.getfixturevalue("ray")
-    return InlineLauncher()
-
-
-only_with_workers = pytest.mark.parametrize(
-    "launcher",
-    [
-        pytest.param(
-            "inline",
-            marks=pytest.mark.skip(
-                reason="its worker is the driver itself: tests/faults kills drivers"
-            ),
-        ),
-        "ray",
-    ],
-    indirect=True,
-)
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "runs")
+def a_store(folder):
+    store = Store(folder / "runs")
     store.open_for_writing()
     store.sweep_folder("tiny").mkdir()
     return store
 
 
 @pytest.fixture
-def tasks(store):
-    """Tasks of one launch, a pack of trials each."""
-
-    def tasks(*packs, launch=1):
-        common = {"data": store.root / "data", "sweep": "tiny", "launch": launch, "device": "cpu"}
-        return [PackTask(store=store.root, trials=pack, **common) for pack in packs]
-
-    return tasks
+def store(tmp_path):
+    return a_store(tmp_path)
 
 
-def attempts(store, specs):
-    return [store.attempts(spec.trial_id) for spec in specs]
+def tasks(store, *packs, launch=1):
+    """Tasks of one launch, each a pack of trials."""
+    common = {"data": store.root / "data", "sweep": "tiny", "launch": launch, "device": "cpu"}
+    return [PackTask(store=store.root, trials=pack, **common) for pack in packs]
 
 
-def states(store, specs):
-    return [store.state(spec).state for spec in specs]
-
-
-def once_past_its_first_epoch(store, spec, act):
-    """Act from a thread when the trial's newest attempt has completed an epoch of its own."""
-    attempt = len(store.attempts(spec.trial_id)) + 1
+def once_it_has_a_checkpoint(store, spec, number, act):
+    """Act from a thread when the trial's attempt has completed an epoch."""
 
     def wait_and_act():
-        folder = store.attempt_folder(spec.trial_id, attempt)
+        folder = store.attempt_folder(spec.trial_id, number)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not (folder / results.CHECKPOINT).exists():
             time.sleep(0.02)
@@ -108,82 +88,81 @@ def once_past_its_first_epoch(store, spec, act):
     return thread
 
 
-def test_each_task_is_run_once_and_each_trial_of_a_pack_has_its_result(launcher, store, tasks):
-    alone = [TINY.changed(seed=seed) for seed in range(3)]
-    launcher.run(tasks(HEADS, *([spec] for spec in alone)))
-    assert states(store, [*HEADS, *alone]) == ["finished"] * 5
-    assert attempts(store, [*HEADS, *alone]) == [[1]] * 5
-    assert [store.result(spec.trial_id).numerics["packed"] for spec in HEADS] == [2, 2]
+@pytest.fixture(scope="module")
+def ran(launcher, tmp_path_factory):
+    """A store after a pack, a trial that diverges and one that follows it were run."""
+    store = a_store(tmp_path_factory.mktemp("ran"))
+    launcher.run(tasks(store, PACK, [DIVERGES], [TINY]))
+    return store
 
 
-def test_it_runs_again_as_often_as_asked_and_a_finished_trial_is_not_trained_again(
-    launcher, store, tasks
-):
-    for _ in range(2):
-        launcher.run(tasks([TINY]))
-    assert attempts(store, [TINY]) == [[1]]
+def test_each_task_is_run_once_and_each_trial_of_a_pack_has_its_result(ran):
+    for spec in (*PACK, TINY):
+        assert ran.state(spec).state == "finished"
+        assert ran.attempts(spec.trial_id) == [1]
+    packed = [ran.result(spec.trial_id).numerics["packed"] for spec in (*PACK, TINY)]
+    assert packed == [2, 2, 1]
 
 
-def test_an_error_of_the_trainer_is_a_failed_trial_and_the_others_go_on(launcher, store, tasks):
-    diverging, fine = TINY.changed(lr=1e30), TINY.changed(seed=1)
-    launcher.run(tasks([diverging], [fine]))
-    assert states(store, [diverging, fine]) == ["failed", "finished"]
-    assert store.failure(diverging.trial_id).failure == "diverged"
-    assert attempts(store, [diverging]) == [[1]]
+def test_an_error_of_the_trainer_is_a_failed_trial_and_the_others_go_on(ran):
+    assert ran.failure(DIVERGES.trial_id).failure == "diverged"
+    assert ran.attempts(DIVERGES.trial_id) == [1]
+    assert ran.state(TINY).state == "finished"
 
 
-def test_a_request_to_stop_ends_a_trial_after_its_step_and_it_can_be_resumed(
-    launcher, store, tasks
-):
-    for launch in (1, 2):
-        thread = once_past_its_first_epoch(
-            store,
-            LONG,
-            lambda _: request_stop(store, "tiny", launch, "now"),  # noqa: B023
-        )
-        launcher.run(tasks([LONG], launch=launch))
+def test_it_runs_a_second_round_and_a_finished_trial_is_not_trained_again(launcher, ran):
+    launcher.run(tasks(ran, PACK, [TINY]))
+    assert [ran.attempts(spec.trial_id) for spec in (*PACK, TINY)] == [[1]] * 3
+
+
+def test_a_request_to_stop_ends_a_trial_after_its_step_and_it_can_be_resumed(launcher, store):
+    for number, runner in ((1, launcher), (2, InlineLauncher())):  # resumed here: no second torch
+
+        def stop(_, number=number):
+            request_stop(store, "tiny", number, "now")
+
+        thread = once_it_has_a_checkpoint(store, LONG, number, stop)
+        runner.run(tasks(store, [LONG], launch=number))
         thread.join()
-        assert states(store, [LONG]) == ["stopped"]
-        assert (store.attempt_folder(LONG.trial_id, launch) / results.CHECKPOINT).exists()
+        assert store.failure(LONG.trial_id).failure == "stopped"
+        assert store.attempts(LONG.trial_id)[-1] == number
     start = liveness.read_start(store.attempt_folder(LONG.trial_id, 2))
     assert start.resumed_from.attempt == 1
-    assert [record.epoch for record in store.journal(LONG.trial_id)][:2] == [0, 1]
+    epochs = [record.epoch for record in store.journal(LONG.trial_id)]
+    assert epochs == list(range(len(epochs)))
 
 
-def test_after_a_request_to_stop_nothing_new_begins(launcher, store, tasks):
+def test_after_a_request_to_stop_nothing_new_begins(launcher, store):
     request_stop(store, "tiny", 1, "graceful")
-    launcher.run(tasks([TINY]))
-    assert states(store, [TINY]) == ["pending"]
+    launcher.run(tasks(store, [TINY]))
+    assert store.state(TINY).state == "pending"
 
 
-@only_with_workers
-def test_a_trial_whose_worker_was_killed_is_taken_up_again_and_finishes(launcher, store, tasks):
-    victim, other = TINY.changed(epochs=20, train_subset=512), TINY.changed(seed=1)
+def test_a_trial_whose_worker_was_killed_is_taken_up_again_and_finishes(launcher, store):
+    if isinstance(launcher, InlineLauncher):
+        pytest.skip("its worker is the driver itself, and tests/faults kills drivers")
+    victim = TINY.changed(epochs=20, train_subset=512)
 
     def kill(folder):
         os.kill(liveness.read_start(folder).pid, signal.SIGKILL)
 
-    thread = once_past_its_first_epoch(store, victim, kill)
-    launcher.run(tasks([victim], [other]))
+    thread = once_it_has_a_checkpoint(store, victim, 1, kill)
+    launcher.run(tasks(store, [victim]))
     thread.join()
-    assert states(store, [victim, other]) == ["finished", "finished"]
-    assert attempts(store, [victim, other]) == [[1, 2], [1]]
+    assert store.state(victim).state == "finished"
+    assert store.attempts(victim.trial_id) == [1, 2]
     start = liveness.read_start(store.attempt_folder(victim.trial_id, 2))
     assert start.resumed_from.attempt == 1
 
 
-def test_closing_leaves_no_process_behind_however_often(launcher, store, tasks):
-    launcher.close()
-    others = set(descendants(os.getpid()))
-    launcher.run(tasks([TINY]))
-    started = set(descendants(os.getpid())) - others
+def test_closing_leaves_no_process_behind_however_often(launcher, store, other_processes):
+    request_stop(store, "tiny", 1, "graceful")  # a round in which no trial begins
+    launcher.run(tasks(store, [TINY]))
+    started = set(descendants(os.getpid())) - other_processes
+    assert bool(started) != isinstance(launcher, InlineLauncher)
     for _ in range(2):
         launcher.close()
     deadline = time.monotonic() + 30
     while left := [pid for pid in started if alive(pid)]:
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
-
-
-def test_closing_a_launcher_that_ran_nothing_is_no_mistake(launcher):
-    launcher.close()
