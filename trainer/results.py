@@ -50,12 +50,8 @@ class Failure(_Stored):
     details: dict[str, Any] = Field(default_factory=dict)
 
 
-class Result(_Stored):
-    """`result.json`: exists = the trial is finished.
-
-    What a line of `status` needs stands first and the history last: a reader of ten thousand
-    results parses the beginning of each file only.
-    """
+class ResultSummary(_Stored):
+    """A result without its history: all that a line of `status` needs."""
 
     version: int = 1
     trial_id: str
@@ -76,5 +72,13 @@ class Result(_Stored):
     """How it was computed: device, threads, library versions, kernels, packing."""
     digests: dict[str, str]
     """sha256 of: initial, final, data, code."""
+
+
+class Result(ResultSummary):
+    """`result.json`: exists = the trial is finished.
+
+    The history stays last: a reader of ten thousand results leaves it unparsed.
+    """
+
     spec: TrialSpec
     history: list[Record]

@@ -1,1 +1,1 @@
-"""Launches as jobs on a Ray cluster: submission, and commands that are relayed."""
+"""`--cluster`: sweeps and commands as jobs on a Ray cluster, and the relay of their output."""

@@ -183,7 +183,7 @@ def _rounds(launch: RunningLaunch, make_launcher: Callable[[], Launcher]) -> Non
             if todo.trials:
                 _pause(launch, todo.pause_s)
                 smallest = min(map(costs.trial_bytes, todo.trials))
-                launch.store.check_room(launch.record.sweep.name, smallest)
+                launch.store.check_disk_space(launch.record.sweep.name, smallest)
                 attempts = launch.attempts()
                 launcher = launcher or make_launcher()
                 launcher.run(pack_tasks(launch, todo))

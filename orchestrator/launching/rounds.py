@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator.launching.worker import PackTask
 from orchestrator.settings import Settings
-from orchestrator.store import claims, failures, liveness
+from orchestrator.store import failures, liveness, ownership
 from orchestrator.store.records import Launch, Stop, TrialStatus
 from orchestrator.store.store import Store
 from orchestrator.sweep.resources import Resources
@@ -139,7 +139,7 @@ def _decide(launch: RunningLaunch, spec: TrialSpec, status: TrialStatus) -> fail
         decision = failures.decide(here, launch.record.sweep.retries)
         if not decision.run and here[-1].failure == "lost":
             final = here[-1].model_copy(update={"cause": decision.reason})
-            claims.give_up_lost(launch.store, spec.trial_id, final)
+            ownership.give_up_lost(launch.store, spec.trial_id, final)
         return decision
     before = launch.store.failure(spec.trial_id) if status.state == "failed" else None
     if before is None or spec.trial_id in launch.order.trials:

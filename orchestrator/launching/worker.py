@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.planning import costs
-from orchestrator.store import claims, failures, liveness
-from orchestrator.store.claims import Claim
+from orchestrator.store import failures, liveness, ownership
 from orchestrator.store.folder import LOG
 from orchestrator.store.liveness import Heartbeat, ResumedFrom
+from orchestrator.store.ownership import Claim
 from orchestrator.store.records import Stop
 from orchestrator.store.store import Store
 from orchestrator.sweep.resources import Kernels
@@ -69,7 +69,7 @@ class Watch:
             try:
                 stop = _stop_for(self._store, self._task, self._claim.trial_id)
                 asked = stop is not None and stop.mode == "now"
-                self._stop = asked or claims.superseded(self._store, self._claim)
+                self._stop = asked or ownership.superseded(self._store, self._claim)
             except OSError:
                 return False  # the store is away for a moment; the checkpoint will say so
         return self._stop
@@ -94,7 +94,7 @@ def run_pack(task: PackTask) -> None:
         try:
             # On a disk that is filling up no trial begins: one that fails costs what it trained,
             # one that waits costs nothing, and the driver ends the launch with the reason.
-            if lack := store.lack_of_room(costs.trial_bytes(spec)):
+            if lack := store.lack_of_disk_space(costs.trial_bytes(spec)):
                 print(f"{spec.trial_id}: not begun; {lack}", file=sys.stderr)  # noqa: T201
             elif claim := _claim(store, task, spec):
                 claimed.append((spec, claim))
@@ -108,7 +108,7 @@ def _claim(store: Store, task: PackTask, spec: TrialSpec) -> Claim | None:
     """The claim, or None. A claim of this same launch is waited for: its worker or node died."""
     here = (task.sweep, task.launch)
     while not _stop_for(store, task, spec.trial_id) and spec.trial_id not in store.held_back(*here):
-        claim = claims.claim(store, spec, liveness.this_process(*here))
+        claim = ownership.claim(store, spec, liveness.this_process(*here))
         if claim is not None or not _held_by_this_launch(store, task, spec.trial_id):
             return claim
         time.sleep(POLL_S)
@@ -166,7 +166,7 @@ def _train(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Claim]])
         if isinstance(outcome, Exception):
             _record(task, claim, outcome)
         else:
-            claims.publish(store, claim)
+            ownership.publish(store, claim)
 
 
 def _member(store: Store, task: PackTask, spec: TrialSpec, claim: Claim) -> Member:
@@ -179,7 +179,7 @@ def _member(store: Store, task: PackTask, spec: TrialSpec, claim: Claim) -> Memb
     resume = checkpoint.find(folders, spec, _pretrained(store, spec))
     if resume is not None:
         attempt = int(resume.folder.name)
-        claims.resumed(claim, ResumedFrom(attempt=attempt, epoch=resume.epoch))
+        ownership.resumed(claim, ResumedFrom(attempt=attempt, epoch=resume.epoch))
         _log(claim, f"goes on after epoch {resume.epoch}, from attempt {attempt}")
 
     def on_record(record: Record) -> None:
@@ -208,7 +208,7 @@ def _record(task: PackTask, claim: Claim, error: Exception) -> None:
         beside = task.beside + len(task.trials) - 1
         failure = failure.model_copy(update={"details": {**failure.details, "beside": beside}})
     with contextlib.suppress(OSError):  # a store that cannot be written: the heartbeat goes stale
-        claims.fail(claim, failure)
+        ownership.fail(claim, failure)
     print(failure.traceback, file=sys.stderr)  # noqa: T201 - into the trial's log
 
 

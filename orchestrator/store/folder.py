@@ -1,4 +1,4 @@
-"""The folder that a store is: its layout, room, version and clock, whatever lies in it."""
+"""The folder that a store is: its layout, disk space, version and clock, whatever lies in it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 """Names of sweeps and trials: none leads out of the store."""
 
 _CLOCK_S = 60.0
-_ROOM_BYTES = 262_144
+_FREE_BYTES = 262_144
 """A launch needs this much free space to begin another round."""
 
 
@@ -63,6 +63,10 @@ class StoreFolder:
         """The folder of one attempt."""
         return self.trial_folder(trial_id) / ATTEMPTS / str(number)
 
+    def attempts(self, trial_id: str) -> list[int]:
+        """Numbers of the trial's attempts, oldest first."""
+        return numbers(self.trial_folder(trial_id) / ATTEMPTS)
+
     def forward_folder(self, name: str) -> Path:
         """Where the forwarder keeps its cursors and its lease."""
         return self.sweep_folder(name) / "forward"
@@ -95,7 +99,7 @@ class StoreFolder:
         """What the newest launch in the background says."""
         return self.sweep_folder(name) / "detached.log"
 
-    # -- room, version, clock ------------------------------------------------------------------
+    # -- disk space, version, clock ------------------------------------------------------------
 
     def open_for_writing(self) -> None:
         """Make the folders, check that they can be written and are of a version known here."""
@@ -131,26 +135,26 @@ class StoreFolder:
         except (OSError, ValueError, AttributeError) as error:
             raise UnreachableError(f"{path}: cannot be read ({error})") from error
 
-    def lack_of_room(self, wanted_bytes: int) -> str:
-        """What is free, in words, where it is less than a trial writes; empty where there is room,
+    def lack_of_disk_space(self, needed_bytes: int) -> str:
+        """What is free, in words, where it is less than a trial writes; empty where it is enough,
         or the file system does not say. Raises OSError."""
-        found = os.statvfs(self.root)
-        free = found.f_bavail * found.f_frsize
-        if not found.f_blocks or free >= wanted_bytes:
+        disk = os.statvfs(self.root)
+        free = disk.f_bavail * disk.f_frsize
+        if not disk.f_blocks or free >= needed_bytes:
             return ""
         return (
-            f"{free / 1e6:.1f} MB are free, the next trial writes up to {wanted_bytes / 1e6:.1f} MB"
+            f"{free / 1e6:.1f} MB are free, the next trial writes up to {needed_bytes / 1e6:.1f} MB"
         )
 
-    def check_room(self, name: str, wanted_bytes: int) -> None:
+    def check_disk_space(self, name: str, needed_bytes: int) -> None:
         """Refuse to go on with a sweep on a full disk or a lost mount.
 
-        `wanted_bytes`: what the next trial writes.
+        `needed_bytes`: what the next trial writes.
         """
         try:
-            lack = self.lack_of_room(wanted_bytes)
+            lack = self.lack_of_disk_space(needed_bytes)
             with tempfile.TemporaryFile(dir=self.root) as file:
-                file.write(bytes(_ROOM_BYTES))
+                file.write(bytes(_FREE_BYTES))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -203,6 +207,16 @@ class StoreFolder:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def numbers(folder: Path, suffix: str = "") -> list[int]:
+    """The positive whole numbers that are names in `folder` (with `suffix`), sorted."""
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
+    return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
 
 
 def _safe(name: str, what: str) -> str:

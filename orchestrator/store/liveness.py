@@ -1,8 +1,8 @@
-"""Whether an attempt may still be training: its process, and its heartbeat (DESIGN §5).
+"""Whether the process behind a claim may be alive: who it is, and its heartbeat.
 
-An attempt is over when it says so, when its process is provably gone (same boot, same PID
-namespace, no such PID with that start time), or when its heartbeat is old by the file server's
-clock.
+A claim is a numbered folder (ownership.py): a trial's attempt, or a lease. It is over when it says
+so, when its process is provably gone (same boot, same PID namespace, no such PID with that start
+time), or when its heartbeat is old by the file server's clock.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from orchestrator.store.folder import ERROR, HEARTBEAT, START
 from trainer import results
 
 STALE_S = 150.0
-"""A heartbeat older than this, by the file server's clock, belongs to no living attempt."""
+"""A heartbeat older than this, by the file server's clock, belongs to no living process."""
 HEARTBEAT_S = 15.0
+RELEASED = "released"
+"""File in a lease that was given back."""
+_ENDS = (ERROR, results.RESULT, RELEASED)
 
 
 class ResumedFrom(BaseModel):
@@ -73,10 +76,10 @@ def this_process(sweep: str = "", launch: int = 0) -> Start:
     )
 
 
-def read_start(attempt: Path) -> Start | None:
-    """The attempt's `start.json`; None where it is missing or damaged."""
+def read_start(claim: Path) -> Start | None:
+    """The claim's `start.json`; None where it is missing or damaged."""
     try:
-        return Start.model_validate_json((attempt / START).read_bytes())
+        return Start.model_validate_json((claim / START).read_bytes())
     except (OSError, ValidationError):
         return None
 
@@ -90,26 +93,26 @@ def provably_gone(start: Start) -> bool:
     return _process_start(start.pid) != start.process_start and not _hidden(start.pid)
 
 
-def ended(attempt: Path) -> bool:
-    """Whether the attempt itself says that it is over."""
-    return (attempt / ERROR).exists() or (attempt / results.RESULT).exists()
+def ended(claim: Path) -> bool:
+    """Whether a file in the claim itself says that it is over."""
+    return any((claim / name).exists() for name in _ENDS)
 
 
-def alive(attempt: Path, now: float) -> bool:
-    """Whether the attempt may still be training. `now`: the file server's clock in seconds."""
-    return not ended(attempt) and not silent(attempt, now)
+def alive(claim: Path, now: float) -> bool:
+    """Whether the owner may still be at work. `now`: the file server's clock in seconds."""
+    return not ended(claim) and not silent(claim, now)
 
 
-def silent(attempt: Path, now: float) -> bool:
-    """Whether the process of the attempt is gone, whatever its files say of its end."""
-    start = read_start(attempt)
+def silent(claim: Path, now: float) -> bool:
+    """Whether the process behind the claim is gone, whatever its files say of its end."""
+    start = read_start(claim)
     if start is not None and provably_gone(start):
         return True
-    return now - _last_beat(attempt) >= STALE_S
+    return now - _last_beat(claim) >= STALE_S
 
 
-def _last_beat(attempt: Path) -> float:
-    for path in (attempt / HEARTBEAT, attempt):  # a claim is a sign of life too
+def _last_beat(claim: Path) -> float:
+    for path in (claim / HEARTBEAT, claim):  # a claim is a sign of life too
         try:
             return path.stat().st_mtime
         except OSError:
@@ -118,10 +121,10 @@ def _last_beat(attempt: Path) -> float:
 
 
 class Heartbeat:
-    """Touches an attempt's heartbeat file from a thread while the attempt runs."""
+    """Touches a claim's heartbeat file from a thread while its owner is at work."""
 
-    def __init__(self, attempt: Path, interval_s: float = HEARTBEAT_S) -> None:
-        self._path = attempt / HEARTBEAT
+    def __init__(self, claim: Path, interval_s: float = HEARTBEAT_S) -> None:
+        self._path = claim / HEARTBEAT
         self._interval_s = interval_s
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)

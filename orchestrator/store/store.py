@@ -1,10 +1,10 @@
-"""The store: one folder with all sweeps and trials, laid out here and in `store_folder` alone.
+"""The store: one folder with all sweeps and trials, laid out here and in folder.py alone.
 
     sweeps/<name>/launches/<n>.json    each launch: the YAML as given and the resolved trials
                   stop.json            a request to stop, for a launch and those before it
                   forward/             how far the tracker has what the journals have
     trials/<trial_id>/spec.json
-                      attempts/<n>/    one execution; see trainer/results.py and claims.py
+                      attempts/<n>/    one execution; see trainer/results.py, ownership.py
                       result.json      exists = finished
     discarded/<trial_id>-<n>/          results set aside
     weights/<sha256>.pt                files of pretrained weights that launches named
@@ -19,25 +19,20 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import from_json
 
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.store import liveness
-from orchestrator.store.folder import ATTEMPTS, ERROR, NAME, StoreFolder
+from orchestrator.store import liveness, ownership
+from orchestrator.store.folder import ATTEMPTS, ERROR, NAME, StoreFolder, numbers
 from orchestrator.store.records import Launch as Launch
 from orchestrator.store.records import State as State
 from orchestrator.store.records import Stop as Stop
 from orchestrator.store.records import TrialStatus as TrialStatus
 from trainer import files, journal, results
 from trainer.journal import Record
-from trainer.results import Failure, Result
+from trainer.results import Failure, Result, ResultSummary
 from trainer.spec import TrialSpec
-
-_SUMMARY_BYTES = 8_192
-"""Of a result's file: so much holds all that a status needs."""
 
 
 class Store(StoreFolder):
@@ -49,12 +44,12 @@ class Store(StoreFolder):
         """Names of the sweeps that were launched, sorted."""
         if not self.sweeps_folder.is_dir():
             return []
-        found = (p.name for p in self.sweeps_folder.iterdir() if (p / "launches").is_dir())
-        return sorted(name for name in found if NAME.fullmatch(name))
+        names = (p.name for p in self.sweeps_folder.iterdir() if (p / "launches").is_dir())
+        return sorted(name for name in names if NAME.fullmatch(name))
 
     def launch_numbers(self, name: str) -> list[int]:
         """Numbers of a sweep's launches, oldest first."""
-        return _numbers(self.sweep_folder(name) / "launches", ".json")
+        return numbers(self.sweep_folder(name) / "launches", ".json")
 
     def newest_launch(self, name: str) -> Launch | None:
         """The sweep's newest readable launch; None where there is none."""
@@ -106,12 +101,12 @@ class Store(StoreFolder):
             stop = Stop.model_validate_json((self.sweep_folder(name) / "stop.json").read_bytes())
         except (OSError, ValidationError):
             return []
-        return [found for found in (stop, *stop.earlier) if found.launch >= launch]
+        return [request for request in (stop, *stop.earlier) if request.launch >= launch]
 
     def stop_for(self, name: str, launch: int, trial_id: str = "") -> Stop | None:
         """The strongest request that the launch must obey with the trial; without one, with all."""
-        found = [s for s in self.stops_for(name, launch) if not s.trials or trial_id in s.trials]
-        return max(found, key=lambda stop: stop.mode == "now", default=None)
+        stops = [s for s in self.stops_for(name, launch) if not s.trials or trial_id in s.trials]
+        return max(stops, key=lambda stop: stop.mode == "now", default=None)
 
     def hold_back(self, name: str, launch: int, held: dict[str, str]) -> None:
         """Tell the launch's workers which trials not to begin, and why."""
@@ -141,25 +136,6 @@ class Store(StoreFolder):
             return TrialSpec.model_validate_json(path.read_bytes())
         except (OSError, ValidationError):
             return None
-
-    def attempts(self, trial_id: str) -> list[int]:
-        """Numbers of the trial's attempts, oldest first."""
-        return _numbers(self.trial_folder(trial_id) / ATTEMPTS)
-
-    def take_attempt(self, trial_id: str, number: int, looked_at: os.stat_result) -> Path:
-        """Make the attempt's folder: that is the claim. Raises FileExistsError where another has
-        it, or where the trial's folder is not the one that was `looked_at`: discarded meanwhile,
-        and perhaps begun anew."""
-        attempt = self.attempt_folder(trial_id, number)
-        try:
-            attempt.parent.mkdir(exist_ok=True)
-            attempt.mkdir()
-            if self.trial_folder(trial_id).stat().st_ino == looked_at.st_ino:
-                return attempt
-            attempt.rmdir()
-        except FileNotFoundError:
-            pass
-        raise FileExistsError
 
     def result(self, trial_id: str) -> Result | None:
         """The whole result; None where the trial is not finished or the file is damaged."""
@@ -282,7 +258,7 @@ class Store(StoreFolder):
             if status.state == "running":
                 raise FileExistsError
             # A claim like a worker's, so that none begins between the look and the move.
-            fence = self.take_attempt(trial_id, number, looked_at)
+            fence = ownership.take(folder / ATTEMPTS, number, looked_at)
         except FileExistsError:
             raise UserError(
                 f"trial {trial_id}: is running ({status.owner or 'just begun'}); stop it first: "
@@ -299,44 +275,42 @@ class Store(StoreFolder):
         return target
 
 
-def _numbers(folder: Path, suffix: str = "") -> list[int]:
-    """The positive whole numbers that are names in `folder` (with `suffix`), sorted."""
-    try:
-        names = os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
-    return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
+def _summary_of(result_json: bytes) -> ResultSummary:
+    """All of a result but its history, which is most of the file and stays unparsed.
+
+    Only a lost end or lost blocks are looked for in it; whatever is not plainly whole is read as
+    `Store.result` reads it, so that both see the same damage. Raises ValidationError.
+    """
+    head, key, history = result_json.partition(b',"history":[')
+    if key and history.endswith((b"]}\n", b"]}")) and b"\0" not in history:
+        return ResultSummary.model_validate_json(head + b"}")
+    return Result.model_validate_json(result_json)
 
 
 def _finished_status(trial_id: str, path: Path) -> TrialStatus | None:
-    """The state of a trial that has a result, from the beginning of the file; else None."""
+    """The state of a trial that has a result; else None."""
     try:
-        with path.open("rb") as file:
-            head = file.read(_SUMMARY_BYTES)
-            file.seek(-min(2, len(head)), os.SEEK_END)
-            whole = file.read() == b"}\n"
+        result = _summary_of(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise UnreachableError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        found: dict[str, Any] = from_json(head, allow_partial=True) if whole else {}
-        return TrialStatus(
-            trial_id,
-            "finished",
-            attempt=int(found["attempt"]),
-            epoch=int(found["epochs"]),
-            epochs=int(found["epochs"]),
-            test_accuracy=found["metrics"].get("test/accuracy"),
-            started_ms=int(found["started_ms"]),
-            updated_ms=int(found["finished_ms"]),
-            seconds=float(found["seconds"]),
-            packed=int(found.get("numerics", {}).get("packed", 1)),
-        )
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except ValidationError:
         return TrialStatus(
             trial_id,
             "failed",
             cause=f"{path} is damaged; resume sets it aside and trains the trial again",
         )
+    packed = result.numerics.get("packed")
+    return TrialStatus(
+        trial_id,
+        "finished",
+        attempt=result.attempt,
+        epoch=result.epochs,
+        epochs=result.epochs,
+        test_accuracy=result.metrics.get("test/accuracy"),
+        started_ms=result.started_ms,
+        updated_ms=result.finished_ms,
+        seconds=result.seconds,
+        packed=packed if isinstance(packed, int) else 1,
+    )

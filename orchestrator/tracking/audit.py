@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from orchestrator.errors import UserError
 from orchestrator.store import gc
 from orchestrator.store.records import STATES
 from orchestrator.store.store import Store
 from orchestrator.tracking import cursor
-from orchestrator.tracking.desired import Wanted, artifacts_of, differences, mark_of, wanted
+from orchestrator.tracking.desired import (
+    DesiredRun,
+    artifacts_of,
+    differences,
+    trial_fingerprint,
+)
 from orchestrator.tracking.tracker import Run, Tracker, points_of
 from trainer import results
 from trainer.journal import Record
 from trainer.spec import TrialSpec
 
-SHOWN = 20
-"""So many findings of a check are spelled out."""
+MOST_FINDINGS = 20
+"""So many of a check are spelled out."""
 
 
 @dataclass(frozen=True)
@@ -49,18 +53,17 @@ def audit(store: Store, sweep_name: str, tracker: Tracker | None) -> list[Check]
         _checkpoints(store),
     ]
     if tracker is not None:
-        checks += _Mirrored(store, sweep_name, tracker).checks()
+        checks += _RunsAudit(store, sweep_name, tracker).checks()
     return checks
 
 
 def _check(name: str, findings: Iterable[str], fine: str) -> Check:
-    found = list(findings)
-    if not found:
+    lines = list(findings)
+    if not lines:
         return Check(name, True, fine)
-    shown = found[:SHOWN]
-    if len(found) > SHOWN:
-        shown.append(f"and {len(found) - SHOWN} more")
-    return Check(name, False, "; ".join(shown))
+    if len(lines) > MOST_FINDINGS:
+        lines[MOST_FINDINGS:] = [f"and {len(lines) - MOST_FINDINGS} more"]
+    return Check(name, False, "; ".join(lines))
 
 
 # -- the store -----------------------------------------------------------------------------------
@@ -85,7 +88,9 @@ def _result_problem(store: Store, spec: TrialSpec) -> str:
         return ""
     result = store.result(spec.trial_id)
     if result is None:
-        return f"{spec.trial_id}: its {results.RESULT} is damaged (bnsweep resume)"
+        # Damage inside the history does not show in the state: then no resume sets it aside.
+        verb = "discard" if store.state(spec).state == "finished" else "resume"
+        return f"{spec.trial_id}: its {results.RESULT} is damaged (bnsweep {verb})"
     if result.trial_id != spec.trial_id or result.spec != spec:
         return f"{spec.trial_id}: its result is another trial's (bnsweep discard)"
     return ""
@@ -140,14 +145,14 @@ def _checkpoints(store: Store) -> Check:
 # -- the tracker ---------------------------------------------------------------------------------
 
 
-class _Mirrored:
+class _RunsAudit:
     """Compares the tracker's runs of a sweep with the trials' folders."""
 
     def __init__(self, store: Store, sweep: str, tracker: Tracker) -> None:
         self._store, self._sweep, self._tracker = store, sweep, tracker
         self._sync = f"bnsweep sync {sweep}"
-        self._found: dict[str, list[str]] = {name: [] for name in ("runs", "content", "metrics")}
-        self._found["artifacts"] = []
+        kinds = ("runs", "content", "metrics", "artifacts")
+        self._findings: dict[str, list[str]] = {kind: [] for kind in kinds}
         self._points = self._files = self._runs = 0
 
     def checks(self) -> list[Check]:
@@ -158,59 +163,58 @@ class _Mirrored:
         for spec in self._store.launched(self._sweep):
             self._look_at(spec, runs.pop(spec.trial_id, []))
         for trial_id in runs:
-            self._found["runs"].append(
+            self._findings["runs"].append(
                 f"{trial_id or 'a run without a trial'}: a run of no trial ({self._sync})"
             )
         return [
-            _check("runs", self._found["runs"], f"{self._runs} runs, one for each trial"),
-            _check("params, tags, status", self._found["content"], "all as the folders say"),
-            _check("metrics", self._found["metrics"], f"{self._points} points, each once"),
-            _check("artifacts", self._found["artifacts"], f"{self._files} files"),
+            _check("runs", self._findings["runs"], f"{self._runs} runs, one for each trial"),
+            _check("params, tags, status", self._findings["content"], "all as the folders say"),
+            _check("metrics", self._findings["metrics"], f"{self._points} points, each once"),
+            _check("artifacts", self._findings["artifacts"], f"{self._files} files"),
         ]
 
     def _look_at(self, spec: TrialSpec, runs: list[Run]) -> None:
-        mark = mark_of(self._store, spec.trial_id)
-        trial = wanted(self._store, spec)
+        fingerprint = trial_fingerprint(self._store, spec.trial_id)
+        desired = DesiredRun.read(self._store, spec)
         if len(runs) != 1:
-            if runs or not (trial.nothing or trial.status.state == "running"):
+            if runs or not (desired.is_empty or desired.status.state == "running"):
                 self._report("runs", spec, f"has {len(runs)} runs instead of one")
             return
         self._runs += 1
-        self._compare_points(trial, runs[0])
+        self._compare_points(desired, runs[0])
         # a trial that goes on while we look may be ahead of its run: that is no finding
-        if trial.status.state == "running" or mark_of(self._store, spec.trial_id) != mark:
+        goes_on = desired.status.state == "running"
+        if goes_on or trial_fingerprint(self._store, spec.trial_id) != fingerprint:
             return
-        different = differences(runs[0], self._sweep, self._store.identity, trial)
+        different = differences(runs[0], self._sweep, self._store.identity, desired)
         different = [what for what in different if not what.startswith("metric ")]
         if different:
             self._report("content", spec, f"its run differs in {', '.join(different)}")
-        self._compare_files(trial, runs[0])
+        self._compare_files(desired, runs[0])
 
-    def _compare_points(self, trial: Wanted, run: Run) -> None:
+    def _compare_points(self, desired: DesiredRun, run: Run) -> None:
         stored = Counter(point.identity for point in self._tracker.points(run.run_id))
         # read after the run: a trial that goes on has all of it by now
-        records = self._store.journal(trial.spec.trial_id)
-        told = Counter(point.identity for point in points_of(records))
+        records = self._store.journal(desired.spec.trial_id)
+        expected = Counter(point.identity for point in points_of(records))
         self._points += stored.total()
-        if surplus := (stored - told).total():
+        if surplus := (stored - expected).total():
             self._report(
-                "metrics", trial.spec, f"its run has {surplus} points that the journal has not"
+                "metrics", desired.spec, f"its run has {surplus} points that the journal has not"
             )
-        elif trial.status.state != "running" and (lacking := (told - stored).total()):
-            self._report("metrics", trial.spec, f"its run lacks {lacking} points")
+        elif desired.status.state != "running" and (lacking := (expected - stored).total()):
+            self._report("metrics", desired.spec, f"its run lacks {lacking} points")
 
-    def _compare_files(self, trial: Wanted, run: Run) -> None:
+    def _compare_files(self, desired: DesiredRun, run: Run) -> None:
         stored = set(self._tracker.artifacts(run.run_id))
-        told = {f"{folder}/{path.name}".lstrip("/") for path, folder in self._files_of(trial)}
+        files = artifacts_of(self._store, desired.status)
+        expected = {f"{folder}/{path.name}".lstrip("/") for path, folder in files}
         self._files += len(stored)
-        if lacking := sorted(told - stored):
-            self._report("artifacts", trial.spec, f"its run lacks {', '.join(lacking)}")
-
-    def _files_of(self, trial: Wanted) -> Iterator[tuple[Path, str]]:
-        return artifacts_of(self._store, trial.status)
+        if lacking := sorted(expected - stored):
+            self._report("artifacts", desired.spec, f"its run lacks {', '.join(lacking)}")
 
     def _report(self, check: str, spec: TrialSpec, what: str) -> None:
-        self._found[check].append(f"{spec.trial_id}: {what} ({self._sync})")
+        self._findings[check].append(f"{spec.trial_id}: {what} ({self._sync})")
         with contextlib.suppress(OSError):  # a store that may only be read: sync compares less
             path = cursor.recheck_path(self._store, self._sweep, spec.trial_id)
             path.parent.mkdir(exist_ok=True)

@@ -3,6 +3,28 @@
 Written before anything is sent (`claimed`: what may have arrived) and after (`sent`: what has), so
 that after a crash between the two it is still known whether what may be in the tracker is a prefix
 of the journal.
+
+Four fields are a state, and mirror.py the machine that goes from one to the next:
+
+| run_id | doubt | settled     | the tracker …                     | what is done next             |
+|--------|-------|-------------|-----------------------------------|-------------------------------|
+| none   | no    | no          | has nothing of the trial          | create the run; before that   |
+|        |       |             |                                   | look it up, unless a listing  |
+|        |       |             |                                   | said that there is none       |
+| none   | yes   | any         | may have a run that is not known: | look it up; adopt the oldest  |
+|        |       |             | a call failed                     | and remove others, or create  |
+| known  | no    | no          | has `sent` records of the run and | send from `sent` on, then     |
+|        |       |             | perhaps those up to `claimed`     | files and state; settle       |
+| known  | yes   | any         | may have lost the run, or has     | look it up; go on with it,    |
+|        |       |             | another one beside it             | restore it, or build it anew  |
+| any    | no    | fingerprint | has all, or there is nothing to   | nothing, until the folder's   |
+|        |       |             | send                              | fingerprint changes           |
+
+Any error sets `doubt`; a lookup that succeeds clears it. `lost_create` outlives that: a create
+without an answer may arrive late, so that the end of the trial looks once more for a second run.
+`described` says that the params have arrived, which are sent with the first batch of records.
+Where the journal no longer begins with what is claimed (`fits`), the run is removed, and the cursor
+begins as in the first row.
 """
 
 from __future__ import annotations
@@ -12,6 +34,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -44,7 +67,28 @@ class Cursor(BaseModel):
     lost_create: bool = False
     """A create failed that may arrive late all the same: look for a second run at the end."""
     settled: str = ""
-    """All was sent of a trial folder with this mark."""
+    """All was sent of a trial folder with this fingerprint."""
+
+    @classmethod
+    def load(cls, store: Store, sweep: str, trial_id: str, tracker: str | None) -> Self:
+        """The trial's cursor; a fresh one where it is missing, damaged or of another tracker
+        (None: any)."""
+        try:
+            cursor = cls.model_validate_json(path_of(store, sweep, trial_id).read_bytes())
+        except (FileNotFoundError, ValidationError):
+            cursor = cls()
+        return cursor if tracker in (None, cursor.tracker) else cls(tracker=tracker or "")
+
+    def save(self, store: Store, sweep: str, trial_id: str, *, durable: bool) -> None:
+        """Write it. Durably where it claims what is about to be sent; a note of what has arrived
+        may be lost with the power: then it is sent again, and stored once."""
+        path = path_of(store, sweep, trial_id)
+        if durable:
+            files.write_json(path, self)
+            return
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(self.model_dump_json())
+        os.replace(temporary, path)
 
     def fits(self, records: Sequence[Record]) -> bool:
         """Whether all that may be in the tracker is a prefix of the journal."""
@@ -62,29 +106,6 @@ def digest(records: Sequence[Record]) -> str:
 def path_of(store: Store, sweep: str, trial_id: str) -> Path:
     """Where the cursor lies."""
     return store.forward_folder(sweep) / f"{trial_id}.json"
-
-
-def load(store: Store, sweep: str, trial_id: str, tracker: str | None) -> Cursor:
-    """The cursor; a fresh one where it is missing, damaged or of another tracker (None: any)."""
-    try:
-        cursor = Cursor.model_validate_json(path_of(store, sweep, trial_id).read_bytes())
-    except (FileNotFoundError, ValidationError):
-        cursor = Cursor()
-    if tracker in (None, cursor.tracker):
-        return cursor
-    return Cursor(tracker=tracker or "")
-
-
-def save(store: Store, sweep: str, trial_id: str, cursor: Cursor, *, durable: bool) -> None:
-    """Write the cursor. Durably where it claims what is about to be sent; a note of what has
-    arrived may be lost with the power: then it is sent again, and stored once."""
-    path = path_of(store, sweep, trial_id)
-    if durable:
-        files.write_json(path, cursor)
-        return
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(cursor.model_dump_json())
-    os.replace(temporary, path)
 
 
 def recheck_path(store: Store, sweep: str, trial_id: str) -> Path:

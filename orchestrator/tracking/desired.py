@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from orchestrator.store.folder import ATTEMPTS, ERROR, LOG
 from orchestrator.store.records import TrialStatus
@@ -24,16 +25,24 @@ from trainer.spec import TrialSpec
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the trial's folder says, and so what its run is to be."""
+class DesiredRun:
+    """A trial as its folder says now: everything that its run is to show."""
 
     spec: TrialSpec
     status: TrialStatus
     records: list[Record]
     failure: Failure | None
 
+    @classmethod
+    def read(cls, store: Store, spec: TrialSpec) -> Self:
+        """Read it from the trial's folder."""
+        status = store.state(spec)
+        ended_badly = status.state in ("failed", "stopped")
+        failure = store.failure(spec.trial_id) if ended_badly else None
+        return cls(spec, status, store.journal(spec.trial_id), failure)
+
     @property
-    def nothing(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether there is nothing to make a run for yet."""
         return not self.records and self.status.state in ("pending", "running", "stopped")
 
@@ -53,68 +62,59 @@ class Wanted:
         return max(last, self.failure.time_ms if self.failure else 0, self.started_ms)
 
 
-def wanted(store: Store, spec: TrialSpec) -> Wanted:
-    """Read what the run is to be."""
-    trial_id = spec.trial_id
-    status = store.state(spec)
-    failure = store.failure(trial_id) if status.state in ("failed", "stopped") else None
-    return Wanted(spec, status, store.journal(trial_id), failure)
-
-
-def mark_of(store: Store, trial_id: str) -> str:
+def trial_fingerprint(store: Store, trial_id: str) -> str:
     """Changes whenever the trial's journal or state does: a stat for a finished trial.
 
-    Empty for a trial that nobody has begun; see also `nothing_yet`.
+    Empty for a trial that nobody has begun; see also `nothing_to_send`.
     """
     folder = store.trial_folder(trial_id)
     try:
-        found = (folder / results.RESULT).stat()
-        return f"result {found.st_ino} {found.st_mtime_ns} {found.st_size}"
+        result = (folder / results.RESULT).stat()
+        return f"result {result.st_ino} {result.st_mtime_ns} {result.st_size}"
     except (FileNotFoundError, NotADirectoryError):
         pass
     numbers = store.attempts(trial_id)
     if not numbers:
         return ""
     attempt = store.attempt_folder(trial_id, numbers[-1])
-    seen = [str(numbers[-1])]
-    for name in (results.JOURNAL, ERROR):
-        seen.append(stamp(attempt / name))
-    if not seen[-1]:
-        seen.append("lost" if store.failure(trial_id) else "alive")
-    return " ".join(seen)
+    journal, error = (file_fingerprint(attempt / n) for n in (results.JOURNAL, ERROR))
+    end = "" if error else " lost" if store.failure(trial_id) else " alive"
+    return f"{numbers[-1]} {journal} {error}{end}"
 
 
-def nothing_yet(mark: str) -> bool:
-    """Whether the trial with this mark has left nothing to send: no record and no failure."""
-    return mark.split()[1:] in ([], ["alive"])
+def nothing_to_send(fingerprint: str) -> bool:
+    """Whether the trial with this fingerprint has no record and no failure yet."""
+    return fingerprint.split()[1:] in ([], ["alive"])
 
 
-def stamp(path: Path) -> str:
+def file_fingerprint(path: Path) -> str:
     """Changes with the file; empty where there is none."""
     try:
-        found = path.stat()
+        status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return ""
-    return f"{found.st_size}.{found.st_mtime_ns}"
+    return f"{status.st_size}.{status.st_mtime_ns}"
 
 
-def differences(run: Run, sweep: str, store_id: str, trial: Wanted) -> list[str]:
+def differences(run: Run, sweep: str, store_id: str, desired: DesiredRun) -> list[str]:
     """What a run has that differs from the folder, of that which a listing shows."""
-    state = trial.status.state
-    tags = tags_of(sweep, store_id, trial.spec, state, trial.failure)
+    state = desired.status.state
+    tags = tags_of(sweep, store_id, desired.spec, state, desired.failure)
     tags |= {name: "" for name in FAILURE_TAGS if name not in tags}
-    found = [f"tag {n}" for n, value in tags.items() if run.tags.get(n, "") != value]
-    found += [f"param {n}" for n, v in params_of(trial.spec).items() if run.params.get(n) != v]
+    different = [f"tag {n}" for n, value in tags.items() if run.tags.get(n, "") != value]
+    different += [
+        f"param {n}" for n, v in params_of(desired.spec).items() if run.params.get(n) != v
+    ]
     if run.status != status_of(state):
-        found.append(f"status {run.status}")
-    newest = {point.key: point for point in points_of(trial.records)}
+        different.append(f"status {run.status}")
+    newest = {point.key: point for point in points_of(desired.records)}
     for key, point in newest.items():
         if (
             key not in run.latest
             or point._replace(value=run.latest[key]).identity != point.identity
         ):
-            found.append(f"metric {key}")
-    return found
+            different.append(f"metric {key}")
+    return different
 
 
 def artifacts_of(store: Store, status: TrialStatus) -> Iterator[tuple[Path, str]]:

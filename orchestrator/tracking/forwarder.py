@@ -18,13 +18,12 @@ from dataclasses import dataclass
 
 from orchestrator import settings
 from orchestrator.errors import UnreachableError
+from orchestrator.store.ownership import Lease
 from orchestrator.store.store import Store
-from orchestrator.tracking import cursor
-from orchestrator.tracking.desired import mark_of, nothing_yet
-from orchestrator.tracking.lease import Lease
+from orchestrator.tracking.cursor import Cursor
+from orchestrator.tracking.desired import nothing_to_send, trial_fingerprint
 from orchestrator.tracking.mirror import Mirror, Notes
 from orchestrator.tracking.tracker import Experiment, Refused, RunGone, Tracker
-from orchestrator.tracking.vacancies import Vacancies
 from trainer.spec import TrialSpec
 
 INTERVAL_S = 5.0
@@ -80,9 +79,9 @@ class Forwarder:
         self._tracker = tracker
         self._experiment: Experiment | None = None
         self._lease = Lease(store, sweep_name)
-        self._vacancies: Vacancies | None = None
+        self._mirror: Mirror | None = None
         self._settled: dict[str, str] = {}
-        """Trial id and the mark with which all of it was sent: no file is read for those."""
+        """Trial id and the fingerprint with which all of it was sent: no file is read for those."""
         self._notes: Notes = deque(maxlen=100)
         self._failures = 0
         self._problem = ""
@@ -186,22 +185,22 @@ class Forwarder:
     def _idle(self) -> bool:
         """Whether there is no reason yet to reach for the tracker, whose client takes a second of
         the time in which workers start."""
-        marks = (mark_of(self._store, trial_id) for trial_id in self._specs)
-        return self._experiment is None and all(map(nothing_yet, marks))
+        fingerprints = (trial_fingerprint(self._store, trial_id) for trial_id in self._specs)
+        return self._experiment is None and all(map(nothing_to_send, fingerprints))
 
     def _send_all(self) -> None:
-        mirror = self._mirror()
+        mirror = self._mirror_of_sweep()
         refused: list[str] = []
         in_a_row = 0
         for trial_id in list(self._specs):
             if self._over.is_set():
                 return
-            mark = mark_of(self._store, trial_id)
-            if self._settled.get(trial_id) == mark:
+            fingerprint = trial_fingerprint(self._store, trial_id)
+            if self._settled.get(trial_id) == fingerprint:
                 continue
             try:
-                mirror.update(self._specs[trial_id], mark)
-                self._settled[trial_id] = mark
+                mirror.update(self._specs[trial_id], fingerprint)
+                self._settled[trial_id] = fingerprint
                 in_a_row = 0
             except (Refused, RunGone) as error:
                 refused.append(f"{trial_id}: {error.lines[0]}")
@@ -211,7 +210,7 @@ class Forwarder:
         if refused:
             raise UnreachableError(*refused)
 
-    def _mirror(self) -> Mirror:
+    def _mirror_of_sweep(self) -> Mirror:
         if callable(self._tracker):
             self._tracker = self._tracker()
         experiment = self._tracker.open(self._sweep)
@@ -219,28 +218,17 @@ class Forwarder:
             self._settled.clear()
             self._note(f"experiment {self._sweep}: is a new one; everything is sent again")
         self._experiment = experiment
-        mirror = Mirror(
-            self._store,
-            self._sweep,
-            self._tracker,
-            experiment,
-            self._lease,
-            self._vacancies_of(self._tracker, experiment),
-            self._notes,
-        )
+        mirror = self._mirror
+        if mirror is None or not mirror.serves(experiment):
+            mirror = Mirror(
+                self._store, self._sweep, self._tracker, experiment, self._lease, self._notes
+            )
+            self._mirror = mirror
         if experiment.restored:  # and with it all its runs, also those that were removed before
             self._note(f"experiment {self._sweep}: had been deleted in MLflow and was restored")
             mirror.doubt_what_differs(self._specs)
             self._settled.clear()
         return mirror
-
-    def _vacancies_of(self, tracker: Tracker, experiment: Experiment) -> Vacancies:
-        """Those known already, unless another process may have made runs in the meantime."""
-        if self._vacancies is None or not self._vacancies.valid(experiment):
-            self._vacancies = Vacancies(
-                tracker, experiment, self._store.identity, self._lease, self._specs
-            )
-        return self._vacancies
 
     def _note(self, note: str) -> None:
         _log.warning("%s", note)
@@ -251,7 +239,7 @@ class Forwarder:
         where another process holds the lease. Raises UnreachableError."""
         if not self._lease.take():
             return False
-        self._mirror().doubt_what_differs(self._specs)
+        self._mirror_of_sweep().doubt_what_differs(self._specs)
         self._settled.clear()
         return True
 
@@ -271,15 +259,16 @@ class Forwarder:
 
     def _lacking(self, trial_id: str) -> int | None:
         """Records that lack of a trial, 0 where only its state or artifacts do; None: nothing."""
-        mark = mark_of(self._store, trial_id)
-        if self._settled.get(trial_id) == mark:
+        fingerprint = trial_fingerprint(self._store, trial_id)
+        if self._settled.get(trial_id) == fingerprint:
             return None
         key = self._experiment.key if self._experiment else None
-        at = cursor.load(self._store, self._sweep, trial_id, key)
-        nothing_sent_or_lacking = nothing_yet(mark) and not at.run_id
-        if ((at.settled == mark and mark) or nothing_sent_or_lacking) and not at.doubt:
+        cursor = Cursor.load(self._store, self._sweep, trial_id, key)
+        all_sent = bool(fingerprint) and cursor.settled == fingerprint
+        nothing_at_all = nothing_to_send(fingerprint) and not cursor.run_id
+        if (all_sent or nothing_at_all) and not cursor.doubt:
             return None
-        return max(0, len(self._store.journal(trial_id)) - at.sent)
+        return max(0, len(self._store.journal(trial_id)) - cursor.sent)
 
 
 def sync(store: Store, sweep: str, tracker: Tracker) -> Backlog:

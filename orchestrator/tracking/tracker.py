@@ -1,7 +1,7 @@
 """What the forwarder asks of a tracker.
 
 A run belongs to one (sweep, trial) of one store and is found by its tags. No mlflow here: the two
-implementations are `tracking_mlflow` and `tracking_memory`, and `tests/contracts` the suite that
+implementations are mlflow_tracker.py and memory_tracker.py, and `tests/contracts` the suite that
 both pass.
 """
 

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
 from orchestrator.settings import Settings
-from orchestrator.store import claims, liveness
+from orchestrator.store import liveness, ownership
 from orchestrator.store.store import Store
 from orchestrator.tracking import mlflow_tracker
 from orchestrator.tracking.forwarder import Forwarder
@@ -67,10 +67,10 @@ def _forward(settings: Settings, specs: list[TrialSpec], records: list[Record]) 
     store = Store(settings.store)
     store.open_for_writing()
     for spec in specs:
-        claim = claims.claim(store, spec, liveness.this_process("bench", 1))
+        claim = ownership.claim(store, spec, liveness.this_process("bench", 1))
         assert claim is not None
         journal.append(claim.folder / results.JOURNAL, records)
-        claims.fail(claim, Failure(failure="stopped", cause="a benchmark"))
+        ownership.fail(claim, Failure(failure="stopped", cause="a benchmark"))
     forwarder = Forwarder(store, "bench", specs, mlflow_tracker.connect(settings))
     start = time.perf_counter()
     backlog = forwarder.drain(3600)

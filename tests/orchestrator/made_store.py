@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from made_results import made
 
-from orchestrator.store import claims, liveness
+from orchestrator.store import liveness, ownership
 from orchestrator.store.folder import LOG
 from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
@@ -24,10 +24,10 @@ def launch_depth(store: Store) -> Store:
     )
     claim = begun(store, FINISHED)
     files.write_json(claim.folder / results.RESULT, made(FINISHED, 71.25))
-    claims.publish(store, claim)
+    ownership.publish(store, claim)
     claim = begun(store, FAILED)
     (claim.folder / LOG).write_text("epoch 1 done\n")
-    claims.fail(
+    ownership.fail(
         claim,
         Failure(
             failure="code",
@@ -43,7 +43,7 @@ def launch_depth(store: Store) -> Store:
 
 def begun(store, spec):
     """The trial claimed by this process, with a journal up to epoch 1."""
-    claim = claims.claim(store, spec, liveness.this_process("depth", 1))
+    claim = ownership.claim(store, spec, liveness.this_process("depth", 1))
     records = made(spec, 40.0).history[:2]
     journal.append(claim.folder / results.JOURNAL, records)
     return claim

@@ -6,10 +6,10 @@ import json
 
 from made_results import made
 
-from orchestrator.store import claims, liveness
-from orchestrator.store.claims import Claim
+from orchestrator.store import liveness, ownership
 from orchestrator.store.folder import LOG
 from orchestrator.store.liveness import ResumedFrom
+from orchestrator.store.ownership import Claim
 from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
 from trainer import files, journal, results
@@ -33,10 +33,10 @@ def launched(store: Store, specs, name: str = "depth") -> Launch:
 
 
 def claimed(store: Store, spec: TrialSpec, resumed: ResumedFrom | None = None) -> Claim:
-    claim = claims.claim(store, spec, liveness.this_process("depth", 1))
+    claim = ownership.claim(store, spec, liveness.this_process("depth", 1))
     assert claim is not None
     if resumed:
-        claims.resumed(claim, resumed)
+        ownership.resumed(claim, resumed)
     return claim
 
 
@@ -58,7 +58,7 @@ def write(claim: Claim, *records: Record) -> None:
 def failed(claim: Claim, kind: str = "code", cause: str = "the cause") -> None:
     (claim.folder / LOG).write_text("a line of the log\n")
     failure = Failure(failure=kind, cause=cause, host="there", attempt=claim.number, time_ms=5)
-    claims.fail(claim, failure)
+    ownership.fail(claim, failure)
 
 
 def finished(store: Store, claim: Claim, spec: TrialSpec) -> None:
@@ -70,7 +70,7 @@ def finished(store: Store, claim: Claim, spec: TrialSpec) -> None:
         update={"history": store.journal(spec.trial_id), "attempt": claim.number}
     )
     files.write_json(claim.folder / results.RESULT, result)
-    assert claims.publish(store, claim)
+    assert ownership.publish(store, claim)
 
 
 def trained(store: Store, spec: TrialSpec) -> None:

@@ -16,12 +16,12 @@ from orchestrator import settings
 from orchestrator.launching import monitor, worker
 from orchestrator.launching.driver import InlineLauncher, launch, request_stop
 from orchestrator.launching.rounds import Order
-from orchestrator.store import claims, liveness
+from orchestrator.store import liveness, ownership
 from orchestrator.store.folder import LOG
+from orchestrator.store.ownership import Lease
 from orchestrator.store.store import Store
 from orchestrator.sweep.resources import Resources
 from orchestrator.sweep.sweep_spec import SweepSpec
-from orchestrator.tracking.lease import Lease
 from orchestrator.tracking.memory_tracker import MemoryTracker
 from trainer import errors, results
 from trainer.kernels import build
@@ -138,7 +138,7 @@ def test_a_diverged_trial_keeps_its_history_and_runs_again_only_when_named(here)
 
 def test_failed_trials_of_earlier_launches_run_again_unless_told_otherwise(here):
     claim = claimed(here, TINY)
-    claims.fail(claim, Failure(failure="code", cause="a bug, mended since"))
+    ownership.fail(claim, Failure(failure="code", cause="a bug, mended since"))
     assert run(here, [TINY], order=Order(retry_failed=False)).exit_code == 1
     assert attempts(here, TINY) == [1]
     assert run(here, [TINY]).exit_code == 0
@@ -148,7 +148,7 @@ def claimed(here, spec, **changes):
     store = Store(here.store)
     store.open_for_writing()
     owner = liveness.this_process("elsewhere", 1).model_copy(update=changes)
-    return claims.claim(store, spec, owner)
+    return ownership.claim(store, spec, owner)
 
 
 def test_a_trial_that_another_launch_trains_is_waited_for(here):
@@ -156,7 +156,7 @@ def test_a_trial_that_another_launch_trains_is_waited_for(here):
 
     def give_up():
         time.sleep(1.5)
-        claims.fail(claim, Failure(failure="stopped", cause="on request"))
+        ownership.fail(claim, Failure(failure="stopped", cause="on request"))
 
     other = threading.Thread(target=give_up)
     other.start()
@@ -407,10 +407,10 @@ import os, signal, sys
 from pathlib import Path
 from orchestrator import settings
 from orchestrator.launching import driver
-from orchestrator.store import claims
+from orchestrator.store import ownership
 from orchestrator.sweep.sweep_spec import SweepSpec
 from trainer.spec import TrialSpec
-claims.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+ownership.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 here = settings.load(store=Path(sys.argv[1]), data=Path(sys.argv[2]))
 spec = TrialSpec.model_validate_json(sys.argv[3])
 driver.launch(SweepSpec(name="tiny", trials=[spec]), here, driver.InlineLauncher)
@@ -432,7 +432,7 @@ def test_a_trial_that_another_launch_began_and_was_told_to_stop_is_taken_over(he
     def another_begins_the_next(_):
         if not attempts(here, SPECS[1]):
             claim = claimed(here, SPECS[1])
-            claims.fail(claim, Failure(failure="stopped", cause="on request", attempt=1))
+            ownership.fail(claim, Failure(failure="stopped", cause="on request", attempt=1))
 
     outcome = run(here, SPECS[:2], Counting(before=another_begins_the_next))
     assert outcome.exit_code == 0
@@ -482,7 +482,7 @@ def test_a_launch_that_only_waited_gives_the_forwarders_lease_back(here):
 
     def give_up():
         time.sleep(1.5)
-        claims.fail(claim, Failure(failure="stopped", cause="on request"))
+        ownership.fail(claim, Failure(failure="stopped", cause="on request"))
 
     other = threading.Thread(target=give_up)
     other.start()

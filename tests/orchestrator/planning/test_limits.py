@@ -5,7 +5,7 @@ from made_results import made
 
 from orchestrator.errors import UserError
 from orchestrator.planning import limits, plan
-from orchestrator.store import claims, liveness
+from orchestrator.store import liveness, ownership
 from orchestrator.store.store import Store
 from orchestrator.sweep import sweep_spec
 from trainer import files, results
@@ -33,10 +33,10 @@ def planned(store):
 
 
 def finish(store, spec, seconds):
-    claim = claims.claim(store, spec, liveness.this_process("tiny", 1))
+    claim = ownership.claim(store, spec, liveness.this_process("tiny", 1))
     result = made(spec).model_copy(update={"seconds": seconds})
     files.write_json(claim.folder / results.RESULT, result)
-    claims.publish(store, claim)
+    ownership.publish(store, claim)
 
 
 def test_a_plan_within_its_limits_passes(store):

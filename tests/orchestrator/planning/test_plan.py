@@ -12,7 +12,7 @@ import pytest
 from made_results import made
 
 from orchestrator.planning import plan
-from orchestrator.store import claims, liveness
+from orchestrator.store import liveness, ownership
 from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
 from orchestrator.sweep import sweep_spec
@@ -44,7 +44,7 @@ def planned(store, text=TEXT, *overrides):
 
 
 def claimed(store, spec):
-    return claims.claim(store, spec, liveness.this_process("tiny", 1))
+    return ownership.claim(store, spec, liveness.this_process("tiny", 1))
 
 
 def finish(store, spec, seconds=1.0, packed=1):
@@ -53,11 +53,11 @@ def finish(store, spec, seconds=1.0, packed=1):
     numerics = {**found.numerics, "packed": packed}
     result = found.model_copy(update={"seconds": seconds, "numerics": numerics})
     files.write_json(claim.folder / results.RESULT, result)
-    claims.publish(store, claim)
+    ownership.publish(store, claim)
 
 
 def fail(store, spec, kind="code"):
-    claims.fail(claimed(store, spec), Failure(failure=kind, cause="because"))
+    ownership.fail(claimed(store, spec), Failure(failure=kind, cause="because"))
 
 
 def test_a_plan_starts_nothing_and_writes_nothing(tmp_path):

@@ -5,7 +5,7 @@ import os
 import pytest
 from made_results import made
 
-from orchestrator.store import claims, gc, liveness
+from orchestrator.store import gc, liveness, ownership
 from orchestrator.store.store import Launch, Store
 from trainer import files, results
 from trainer.results import Failure
@@ -26,13 +26,13 @@ def store(tmp_path):
 
 
 def attempt(store, spec=SPEC, *, ends="code"):
-    claim = claims.claim(store, spec, liveness.this_process("depth", 1))
+    claim = ownership.claim(store, spec, liveness.this_process("depth", 1))
     (claim.folder / results.CHECKPOINT).write_bytes(b"x" * 100)
     if ends == "finished":
         files.write_json(claim.folder / results.RESULT, made(spec))
-        claims.publish(store, claim)
+        ownership.publish(store, claim)
     elif ends:
-        claims.fail(claim, Failure(failure=ends, cause="why"))
+        ownership.fail(claim, Failure(failure=ends, cause="why"))
     return claim
 
 
@@ -68,7 +68,7 @@ def test_a_trial_that_no_launch_names_can_go_but_not_while_it_runs(store):
     other = SPEC.changed(seed=7)
     claim = attempt(store, other, ends="")
     assert found(store) == {}
-    claims.fail(claim, Failure(failure="stopped", cause="on request"))
+    ownership.fail(claim, Failure(failure="stopped", cause="on request"))
     assert found(store) == {f"trials/{other.trial_id}": "a trial that no launch names"}
 
 
@@ -111,8 +111,8 @@ def test_removing_frees_what_was_found_and_nothing_else(store):
 def test_the_only_checkpoint_stays_however_many_attempts_died_before_their_first(store):
     attempt(store, ends="stopped")
     for _ in range(3):
-        claim = claims.claim(store, SPEC, liveness.this_process("depth", 1))
-        claims.fail(claim, Failure(failure="stopped", cause="on request"))
+        claim = ownership.claim(store, SPEC, liveness.this_process("depth", 1))
+        ownership.fail(claim, Failure(failure="stopped", cause="on request"))
     assert found(store) == {}
 
 
@@ -162,5 +162,5 @@ def test_the_scratch_of_a_launch_is_left_alone_while_trials_run(store):
     past = store.now() - gc.TEMPORARY_S - 60
     os.utime(scratch, (past, past))
     assert found(store) == {}
-    claims.fail(claim, Failure(failure="stopped", cause="on request"))
+    ownership.fail(claim, Failure(failure="stopped", cause="on request"))
     assert found(store) == {".ray-scratch-x": "scratch of a launch that was killed"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from made_results import made
 
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.store import claims, liveness
+from orchestrator.store import liveness, ownership
 from orchestrator.store.folder import ERROR, HEARTBEAT, START
 from orchestrator.store.records import STATES, Stop
 from orchestrator.store.store import Launch, Store
@@ -36,7 +36,7 @@ def a_launch(name="depth", **fields):
 
 
 def claimed(store, spec=SPEC):
-    return claims.claim(store, spec, liveness.this_process("depth", 1))
+    return ownership.claim(store, spec, liveness.this_process("depth", 1))
 
 
 def line(epoch, accuracy):
@@ -75,7 +75,7 @@ def test_a_claimed_trial_is_running_and_says_who_has_it(store):
     ],
 )
 def test_a_trial_that_ended_without_a_result_has_its_cause(store, failure, state):
-    claims.fail(claimed(store), Failure(failure=failure, cause="the cause"))
+    ownership.fail(claimed(store), Failure(failure=failure, cause="the cause"))
     assert (store.state(SPEC).state, store.state(SPEC).cause) == (state, "the cause")
 
 
@@ -85,40 +85,60 @@ def test_a_trial_whose_process_died_without_a_word_is_stopped_and_says_so(store)
         update={"pid": child.pid, "process_start": liveness._process_start(child.pid)}
     )
     child.communicate(b"\n")
-    claims.claim(store, SPEC, gone)
+    ownership.claim(store, SPEC, gone)
     status = store.state(SPEC)
     assert status.state == "stopped"
     assert "died" in status.cause
     assert store.failure(SPEC.trial_id).failure == "lost"
 
 
-def test_a_finished_trial_is_read_from_the_head_of_its_result(store):
-    claim = claimed(store)
-    result = made(SPEC, 61.5)
-    files.write_json(claim.folder / results.RESULT, result)
-    claims.publish(store, claim)
+def finished(store, spec=SPEC, **changes):
+    claim = claimed(store, spec)
+    files.write_json(claim.folder / results.RESULT, made(spec, 61.5, **changes))
+    ownership.publish(store, claim)
+    return store.trial_folder(spec.trial_id) / results.RESULT
+
+
+def test_a_finished_trial_is_read_from_its_result(store):
+    finished(store, packed=4)
     status = store.state(SPEC)
     assert (status.state, status.test_accuracy, status.epoch) == ("finished", 61.5, 3)
-    assert store.result(SPEC.trial_id) == result
+    assert (status.attempt, status.packed, status.updated_ms) == (1, 4, 1000)
+    assert store.result(SPEC.trial_id) == made(SPEC, 61.5, packed=4)
 
 
-def test_the_head_of_a_result_with_a_long_history_is_enough(store):
+def test_a_result_is_finished_however_long_its_history_and_its_metrics_are(store):
     spec = TrialSpec(epochs=2000)
-    claim = claimed(store, spec)
-    files.write_json(claim.folder / results.RESULT, made(spec, 77.0))
-    assert (claim.folder / results.RESULT).stat().st_size > 10 * 16_384
-    claims.publish(store, claim)
-    assert store.state(spec).test_accuracy == 77.0
+    path = finished(store, spec, metrics={f"probe/{n}": float(n) for n in range(2000)})
+    assert path.stat().st_size > 10 * 16_384
+    status = store.state(spec)
+    assert (status.state, status.test_accuracy, status.seconds) == ("finished", 61.5, 1.0)
 
 
-def test_a_truncated_result_is_not_a_finished_trial(store):
-    claim = claimed(store)
-    files.write_json(claim.folder / results.RESULT, made(SPEC))
-    claims.publish(store, claim)
-    path = store.trial_folder(SPEC.trial_id) / results.RESULT
-    path.write_bytes(path.read_bytes()[:-100])
-    assert store.state(SPEC).state == "failed"
-    assert "damaged" in store.state(SPEC).cause
+def damaged(content):
+    """The content cut off at many places, and with each block of it lost to zeros."""
+    yield b""
+    yield from (content[:end] for end in range(1, len(content) - 1, 97))
+    yield content[:-2]
+    for begin in range(0, len(content), 512):
+        yield content[:begin] + bytes(len(content[begin : begin + 512])) + content[begin + 512 :]
+
+
+def test_a_damaged_result_is_the_same_for_the_state_of_a_trial_and_for_whoever_reads_all(store):
+    path = finished(store)
+    for content in damaged(path.read_bytes()):
+        path.write_bytes(content)
+        assert store.result(SPEC.trial_id) is None
+        status = store.state(SPEC)
+        assert (status.state, "is damaged" in status.cause) == ("failed", True), content
+
+
+@pytest.mark.parametrize("rewrite", [bytes.rstrip, lambda c: json.dumps(json.loads(c)).encode()])
+def test_a_result_that_was_written_in_another_way_is_whole_all_the_same(store, rewrite):
+    path = finished(store)
+    path.write_bytes(rewrite(path.read_bytes()))
+    assert store.result(SPEC.trial_id) == made(SPEC, 61.5)
+    assert store.state(SPEC).state == "finished"
 
 
 def test_launches_are_numbered_and_the_newest_is_complete(store):
@@ -159,7 +179,7 @@ def test_no_name_leads_out_of_the_store(store, name):
 def test_a_discarded_trial_is_set_aside_and_pending_again(store):
     claim = claimed(store)
     files.write_json(claim.folder / results.RESULT, made(SPEC))
-    claims.publish(store, claim)
+    ownership.publish(store, claim)
     aside = store.discard(SPEC.trial_id)
     assert store.state(SPEC).state == "pending"
     assert (aside / results.RESULT).exists()
@@ -246,7 +266,9 @@ def test_a_link_whose_answer_was_lost_counts_as_made(store, monkeypatch):
 
 
 def test_a_clock_of_this_host_that_is_set_kills_no_attempt(store, monkeypatch):
-    claim = claims.claim(store, SPEC, liveness.this_process().model_copy(update={"boot_id": "x"}))
+    claim = ownership.claim(
+        store, SPEC, liveness.this_process().model_copy(update={"boot_id": "x"})
+    )
     (claim.folder / HEARTBEAT).touch()
     assert store.state(SPEC).state == "running"
     set_back = time.time() + 3600

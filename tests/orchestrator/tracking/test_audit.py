@@ -4,8 +4,8 @@ import pytest
 from made_trials import a_store, claimed, failed, finished, launched, record, trained, write
 
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.store.claims import Claim
 from orchestrator.store.liveness import ResumedFrom, this_process
+from orchestrator.store.ownership import Claim
 from orchestrator.store.store import Store
 from orchestrator.tracking import audit as audit_module
 from orchestrator.tracking.audit import audit
@@ -173,6 +173,11 @@ def exchange_the_results(store):
     path.write_text(path.read_text().replace('"seed":0', '"seed":7'))
 
 
+def damage_the_history(store):
+    path = store.trial_folder(FINISHED.trial_id) / results.RESULT
+    path.write_bytes(path.read_bytes().replace(b'{"seq"', b'{"\xff\xff\xff"'))
+
+
 def damage_the_spec(store):
     (store.trial_folder(FINISHED.trial_id) / results.SPEC).write_bytes(b"{")
 
@@ -199,6 +204,7 @@ def leave_a_checkpoint(store):
     ("damage", "check", "what"),
     [
         (damage_the_result, "trials", "is damaged (bnsweep resume)"),
+        (damage_the_history, "trials", "is damaged (bnsweep discard)"),
         (exchange_the_results, "trials", "another trial's (bnsweep discard)"),
         (damage_the_spec, "folders", "spec.json is damaged (bnsweep discard)"),
         (exchange_the_spec, "folders", "(bnsweep discard)"),

@@ -15,9 +15,9 @@ from made_trials import a_store, claimed, failed, finished, launched, record, tr
 from orchestrator.errors import UnreachableError
 from orchestrator.store.folder import HEARTBEAT, LOG, START
 from orchestrator.store.liveness import ResumedFrom
+from orchestrator.store.ownership import Lease
 from orchestrator.tracking import cursor
 from orchestrator.tracking.forwarder import Forwarder, sync
-from orchestrator.tracking.lease import Lease
 from orchestrator.tracking.memory_tracker import MemoryTracker
 from orchestrator.tracking.tracker import POINTS_A_CALL, Refused, points_of
 from trainer import files
