@@ -1,4 +1,4 @@
-"""Sweeps and commands as jobs on a Ray cluster (`--cluster`, DESIGN §10).
+"""Sweeps and commands as jobs on a Ray cluster (`--cluster`).
 
 A launch is a job with a name that the sweep gives it; a `status` or `stop` is a short job whose
 output is relayed and which is then forgotten. Where the store, the data and the tracker lie, and
@@ -16,8 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.cluster import working_dir
-from orchestrator.cluster.head import Head, Job
+from orchestrator.cluster.ray_jobs import Head, Job
 from orchestrator.cluster.relay import Receiver
 from orchestrator.errors import BnsweepError, UnreachableError
 from orchestrator.launching import source_code
@@ -142,11 +141,8 @@ def _submit_once(
 def _numbered(jobs: Sequence[Job], key: str) -> dict[int, Job]:
     """The jobs `<key>-<n>` by their n, in order."""
     pattern = re.compile(re.escape(key) + r"-(\d+)")
-    found = {}
-    for job in jobs:
-        if match := pattern.fullmatch(job.submission_id):
-            found[int(match[1])] = job
-    return dict(sorted(found.items()))
+    matches = [(pattern.fullmatch(job.submission_id), job) for job in jobs]
+    return dict(sorted((int(match[1]), job) for match, job in matches if match))
 
 
 def _start(
@@ -157,12 +153,22 @@ def _start(
     bring: Sequence[str],
     image_has_code: bool,
 ) -> None:
-    package = working_dir.pack(sweep_file, code=not image_has_code)
-    environment = {}
-    if package is not None:
-        environment["working_dir"] = head.upload(package.name, package.content)
+    package = packed(sweep_file, code=not image_has_code)
     metadata = {"bnsweep": shlex.join(arguments)}
-    head.submit(submission_id, _entrypoint(arguments, bring), environment, metadata)
+    head.submit(submission_id, _entrypoint(arguments, bring), package, metadata)
+
+
+def packed(sweep_file: Path | None = None, *, code: bool = True) -> bytes | None:
+    """A zip of the code of both packages and of the sweep file, whichever is wanted; None where
+    neither is. The same files give the same bytes.
+
+    Ray's own packing of a folder would take what lies beside the packages (tests, data, a virtual
+    environment), and not the sweep file.
+    """
+    files = source_code.files() if code else {}
+    if sweep_file is not None:
+        files[sweep_file.name] = sweep_file.read_bytes()
+    return source_code.zipped(files) if files else None
 
 
 def _entrypoint(arguments: Sequence[str], bring: Sequence[str]) -> str:
@@ -193,10 +199,10 @@ def _follow(head: Head, submission_id: str, write: Write) -> Relayed:
 
 
 def _lost(submission_id: str, job: Job | None, receiver: Receiver) -> BnsweepError:
-    said = [line for line in receiver.foreign if line.strip()]
-    if not said and job is not None:
-        said = job.message.strip().splitlines()
-    reason = said[-1].strip()[:300] if said else "it left no message"
+    lines = [line for line in receiver.foreign if line.strip()]
+    if not lines and job is not None:
+        lines = job.message.strip().splitlines()
+    reason = lines[-1].strip()[:300] if lines else "it left no message"
     if receiver.heard:
         return JobLostError(
             f"job {submission_id}: its process ended before the command did ({reason}); "

@@ -1,10 +1,9 @@
 """A command's two streams, files and exit code through the one log that a Ray job has.
 
 On the cluster, `python -m orchestrator.cluster.relay DIGEST [PATH …] -- ARGUMENTS` runs bnsweep and
-writes
-a line for each line of its output, marked with the stream it belongs to; then the files, and the
-exit code. At home, `Receiver` takes the marked lines apart again; whatever else Ray wrote into the
-log is kept apart. The log stays readable for a person who opens it in Ray's dashboard.
+writes a line for each line of its output, marked with the stream it belongs to; then the files, and
+the exit code. At home, `Receiver` takes the marked lines apart again; whatever else Ray wrote into
+the log is kept apart. The log stays readable for a person who opens it in Ray's dashboard.
 """
 
 from __future__ import annotations

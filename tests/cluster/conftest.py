@@ -21,9 +21,10 @@ NOTICE = {  # a silent host after 20 s instead of 65
 }
 NODES = """
 import json, sys
-from orchestrator.cluster.head import Head
-found = Head(sys.argv[1])._json("GET", "/nodes?view=summary")["data"]["summary"]
-print(json.dumps([n["hostname"] for n in found if n["raylet"].get("state") == "ALIVE"]))
+from ray.job_submission import JobSubmissionClient
+answer = JobSubmissionClient(sys.argv[1])._do_request("GET", "/nodes?view=summary")
+nodes = answer.json()["data"]["summary"]
+print(json.dumps([n["hostname"] for n in nodes if n["raylet"].get("state") == "ALIVE"]))
 """
 
 

@@ -1,4 +1,4 @@
-"""A head that serves the part of Ray's Jobs REST API that we use, and runs the jobs right here.
+"""A head that serves what Ray's client asks of a job service, and runs the jobs right here.
 
 Small and real: HTTP on loopback, jobs as processes in an unpacked package, their output in a log.
 """
@@ -111,12 +111,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if self.path.endswith("/stop"):
             self.head.processes[self.path.split("/")[-2]].terminate()
-            return self._send({})
+            return self._send({"stopped": True})
         try:
-            self.head.submit(json.loads(self._body()))
+            asked = json.loads(self._body())
+            self.head.submit(asked)
         except ValueError as error:
             return self._send(f"Traceback …\nValueError: {error}", 500)
-        self._send({})
+        self._send({"job_id": asked["submission_id"], "submission_id": asked["submission_id"]})
 
     def do_DELETE(self) -> None:
         name = self.path.rpartition("/")[2]

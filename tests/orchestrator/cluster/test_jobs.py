@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import socket
 import subprocess
 import sys
 import time
 import zipfile
 
+import fake_head
 import pytest
 from fake_head import SWEEP, serving
 
-from orchestrator.cluster import jobs, working_dir
-from orchestrator.cluster.head import Head
+from orchestrator.cluster import jobs, ray_jobs
+from orchestrator.cluster.ray_jobs import Head
 from orchestrator.cluster.relay import Receiver
 from orchestrator.errors import UnreachableError, UserError
 from orchestrator.launching import source_code
@@ -112,11 +115,11 @@ def test_the_same_code_is_sent_to_a_head_once(head):
 
 
 def test_the_parcel_holds_both_packages_the_sweep_file_and_no_leftovers(sweep_file):
-    names = zipfile.ZipFile(io.BytesIO(working_dir.pack(sweep_file).content)).namelist()
+    names = zipfile.ZipFile(io.BytesIO(jobs.packed(sweep_file))).namelist()
     assert {"tiny.yaml", "orchestrator/cluster/jobs.py", "trainer/spec.py"} <= set(names)
     assert not [name for name in names if "__pycache__" in name]
-    assert working_dir.pack(sweep_file, code=False).name != working_dir.pack(sweep_file).name
-    assert working_dir.pack(code=False) is None
+    assert jobs.packed(sweep_file) == jobs.packed(sweep_file) != jobs.packed()
+    assert jobs.packed(code=False) is None
 
 
 def test_no_secret_of_the_laptop_is_in_what_a_job_tells_of_itself(head, sweep_file, monkeypatch):
@@ -204,7 +207,7 @@ def test_streams_are_told_apart_and_each_line_comes_once_however_often_the_log_i
 
 def test_an_unreachable_head_is_one_line_and_exit_code_3(head):
     with pytest.raises(UnreachableError) as error:
-        Head("http://127.0.0.1:1").version()
+        Head("http://127.0.0.1:1").jobs()
     assert error.value.exit_code == 3
     assert len(error.value.lines) == 1
     assert "cannot be reached (" in error.value.lines[0]
@@ -225,12 +228,54 @@ def test_the_token_is_taken_from_rays_own_file_too(head, tmp_path):
     head.token = "secret"
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("secret\n")
-    assert Head(head.url).version() == "2.60.0"
+    assert Head(head.url).jobs() == []
 
 
 def test_a_service_without_rays_paths_is_said_to_be_none(head):
     with pytest.raises(UnreachableError, match="404"):
-        Head(head.url + "/somewhere/else").version()
+        Head(head.url + "/somewhere/else").jobs()
+
+
+@pytest.mark.parametrize("answer", [{"ray_version": "2.60.0"}, [], "<html>a page</html>"])
+def test_a_service_that_answers_otherwise_than_ray_is_said_to_be_none(head, monkeypatch, answer):
+    handler = fake_head._Handler
+    monkeypatch.setattr(handler, "do_GET", lambda self: self._send(answer))
+    with pytest.raises(UnreachableError, match="not a Ray head") as error:
+        Head(head.url).jobs()
+    assert len(error.value.lines) == 1
+
+
+def test_a_head_that_takes_the_call_and_never_answers_is_given_up(monkeypatch):
+    monkeypatch.setattr(ray_jobs, "_ANSWER_S", 0.2)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(UnreachableError, match=r"cannot be reached \(.*timed out") as error,
+    ):
+        Head(f"http://127.0.0.1:{silent.getsockname()[1]}").jobs()
+    assert len(error.value.lines) == 1
+
+
+def test_the_cluster_that_was_named_is_asked_whatever_address_ray_finds_in_the_environment(
+    head, monkeypatch
+):
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
+    assert Head(head.url).jobs() == []
+    assert os.environ["RAY_ADDRESS"] == "http://127.0.0.1:1"
+
+
+def test_rays_client_says_nothing_between_the_lines_of_a_relayed_command(head):
+    here = [sys.executable, "-c", RELAY, head.url]
+    done = subprocess.run(here, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
+    assert head.uploads == 1
+
+
+RELAY = """
+import sys
+from orchestrator.cluster import jobs
+print(jobs.relay(sys.argv[1], ["schema"], lambda *_: None).exit_code)
+"""
 
 
 @pytest.mark.parametrize("url", ["head:8265", "ray://head:10001", "http://", "http://a:pw@head"])
