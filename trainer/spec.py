@@ -22,13 +22,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
+from trainer.data_sets import DATA_SETS, FOLDER_SIDE
 from trainer.modes import MODES, RANDOM_K, needs_shortcuts
 
 IDENTITY_VERSION = 1
 """Raised only when the same spec would train to other numbers."""
 
 Model = Literal["cifar_resnet", "cifar_vgg", "imagenet_resnet", "bottleneck_resnet"]
-Dataset = Literal["digits", "cifar10", "cifar100", "imagenet", "image_folder", "synthetic"]
 Init = Literal["kaiming_normal", "kaiming_uniform", "binary", "orthogonal", "glorot_uniform"]
 BnInit = Literal["uniform", "fixed", "oneone", "positivenegative"]
 Optimizer = Literal["sgd", "adam", "adamw"]
@@ -60,24 +60,11 @@ class NameIn:
         return name
 
 
+Dataset = Annotated[str, NameIn(DATA_SETS)]
 Trainable = Annotated[str, NameIn(MODES)]
 
 IMAGENET_DEPTHS = (18, 34, 50, 101, 152, 200)
 VGG_DEPTHS = (11, 13, 16, 19)
-CLASSES: dict[str, int] = {
-    "digits": 10,
-    "cifar10": 10,
-    "cifar100": 100,
-    "imagenet": 1000,
-    "synthetic": 10,
-}
-IMAGE_SIZE: dict[str, int] = {"digits": 8, "cifar10": 32, "cifar100": 32, "synthetic": 32}
-TRAIN_IMAGES: dict[str, int] = {
-    "digits": 1_437,
-    "cifar10": 50_000,
-    "cifar100": 50_000,
-    "imagenet": 1_281_167,
-}
 IMAGE_SIZES: dict[str, tuple[int, int]] = {
     "cifar_resnet": (8, 64),
     "cifar_vgg": (32, 63),
@@ -208,12 +195,12 @@ def default_milestones(epochs: int) -> tuple[int, ...]:
 
 def classes_of(spec: TrialSpec) -> int:
     """Number of classes, which is also the length of the output layer."""
-    return spec.classes or CLASSES.get(spec.dataset, 0)
+    return spec.classes or DATA_SETS[spec.dataset].classes
 
 
 def image_size_of(spec: TrialSpec) -> int:
     """Side of the square input images in pixels."""
-    return spec.image_size or IMAGE_SIZE.get(spec.dataset, 224)
+    return spec.image_size or DATA_SETS[spec.dataset].side or FOLDER_SIDE
 
 
 def cross_field_problems(spec: TrialSpec) -> list[str]:
@@ -243,22 +230,22 @@ def _mode_problems(spec: TrialSpec) -> Iterator[str]:
 
 
 def _data_problems(spec: TrialSpec) -> Iterator[str]:
-    name = spec.dataset
-    if name == "image_folder":
+    name, data = spec.dataset, DATA_SETS[spec.dataset]
+    if data.storage == "folder" and not data.classes:
         if not spec.data_id:
-            yield "data_id: image_folder needs it: the name of its folder in the data folder"
+            yield f"data_id: {name} needs it: the name of its folder in the data folder"
         if spec.classes < 2:
-            yield "classes: image_folder needs the number of classes, at least 2"
-    elif name not in ("synthetic", "imagenet"):
+            yield f"classes: {name} needs the number of classes, at least 2"
+    elif not data.flexible:
         for field in ("classes", "image_size", "data_id"):
             if getattr(spec, field):
                 yield f"{field}: is given by dataset: {name}; leave it out"
-    images = TRAIN_IMAGES.get(name, spec.train_subset)
-    if spec.train_subset > images:
+    images = data.train_images
+    if spec.train_subset > images > 0 and data.storage != "generated":
         yield f"train_subset: found {spec.train_subset}; allowed: up to the {images} of {name}"
     size, (low, high) = image_size_of(spec), IMAGE_SIZES[spec.model]
     if not low <= size <= high:
-        field = "image_size" if name in ("image_folder", "synthetic") else "dataset"
+        field = "image_size" if spec.image_size or not data.side else "dataset"
         yield (
             f"{field}: found images of {size}x{size} pixels; allowed for {spec.model}: "
             f"{low}x{low} to {high}x{high}"

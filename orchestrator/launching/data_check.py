@@ -12,10 +12,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from trainer.data_sets import DATA_SETS
 from trainer.spec import TrialSpec
-
-ALWAYS_THERE = ("digits", "synthetic")
-"""Data sets that a dependency ships or that are made on the spot."""
 
 _PROGRAM = """
 import json, sys
@@ -37,7 +35,7 @@ def wanted(specs: Iterable[TrialSpec]) -> list[TrialSpec]:
     """One trial for each data set that must be looked for."""
     found: dict[tuple[object, ...], TrialSpec] = {}
     for spec in specs:
-        if spec.dataset not in ALWAYS_THERE:
+        if not DATA_SETS[spec.dataset].always_there:
             kind = (spec.dataset, spec.data_id, spec.image_size, spec.crop_padding)
             found.setdefault(kind, spec)
     return list(found.values())

@@ -13,8 +13,9 @@ from orchestrator.planning.architectures import (
     weight_trains,
 )
 from orchestrator.planning.memory import memory_bytes, optimizer_slots
+from trainer.data_sets import DATA_SETS
 from trainer.modes import RANDOM_K, Counts, count
-from trainer.spec import TRAIN_IMAGES, TrialSpec, classes_of
+from trainer.spec import TrialSpec, classes_of
 
 __all__ = [
     "checkpoint_bytes",
@@ -54,15 +55,9 @@ def flops_per_image(spec: TrialSpec) -> int:
     return sum(layer.flops for layer in layers_of(spec))
 
 
-SYNTHETIC_IMAGES = 512
-"""Training images of `dataset: synthetic`, where `train_subset` does not say."""
-
-
 def training_images(spec: TrialSpec) -> int | None:
     """Number of images in an epoch; None where only the data tells."""
-    if spec.train_subset:
-        return spec.train_subset
-    return SYNTHETIC_IMAGES if spec.dataset == "synthetic" else TRAIN_IMAGES.get(spec.dataset)
+    return spec.train_subset or DATA_SETS[spec.dataset].train_images or None
 
 
 def training_flops(spec: TrialSpec) -> float:

@@ -13,13 +13,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from orchestrator.planning.architectures import Layer, first_trained, gradient_elements, layers_of
+from trainer.data_sets import DATA_SETS
 from trainer.modes import RANDOM_K
 from trainer.spec import TrialSpec
 
-EVALUATION_BATCH = 500
-"""Images in a batch of the evaluation (a test holds it against the trainer's)."""
-_TEST_IMAGES = {"digits": 360, "synthetic": 256}
-"""Test sets that are smaller than that."""
 FP32 = 4
 BF16 = 2
 
@@ -42,7 +39,7 @@ def memory_bytes(spec: TrialSpec) -> int:
     images = layers[0].inputs * _input_side(layers[0]) ** 2 * (FP32 + (element if cast else 0))
     frozen = images + element * max(_alive_frozen(layers))
     passes = max(
-        _TEST_IMAGES.get(spec.dataset, EVALUATION_BATCH) * frozen,
+        DATA_SETS[spec.dataset].evaluated_together * frozen,
         spec.batch_size * frozen,
         spec.batch_size * images + max(_alive_training(layers, spec, element), default=0),
     )

@@ -19,7 +19,6 @@ import torch
 from stock import BATCH, Clock, StockTrial
 
 from trainer.data import splits
-from trainer.data.splits import EVALUATION_BATCH
 from trainer.evaluate import evaluate
 from trainer.learner import Learner
 from trainer.spec import TrialSpec
@@ -72,7 +71,7 @@ class _Part:
 
     def batches(self) -> Iterator[Any]:
         left = self.count
-        for images, labels in itertools.islice(self.split.batches(), -(-left // EVALUATION_BATCH)):
+        for images, labels in itertools.islice(self.split.batches(), -(-left // self.split.batch)):
             yield images[:left], labels[:left]
             left -= len(labels)
 

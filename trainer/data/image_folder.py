@@ -27,13 +27,14 @@ from trainer import seeding
 from trainer.data.augment import Normaliser
 from trainer.data.crops import centre_crop, random_resized_crop
 from trainer.data.in_memory import PREPARED
+from trainer.data_sets import DATA_SETS
 from trainer.errors import DataError
 from trainer.files import write_json
 from trainer.spec import TrialSpec, classes_of, image_size_of
 
 TRAIN, VALIDATION = "train", "val"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
-EVALUATION_BATCH = 100
+CHECKED_TOGETHER = 100
 SHOWN = 3
 """Damaged files named in an error; the rest are counted."""
 
@@ -114,7 +115,7 @@ def digest(splits: Sequence[Listing], root: Path, workers: int) -> str:
 
 def _look_at_every_file(folder: Path, files: Sequence[str], workers: int) -> str:
     content, damaged = hashlib.sha256(), []
-    groups = _groups(range(len(files)), EVALUATION_BATCH)
+    groups = _groups(range(len(files)), CHECKED_TOGETHER)
     for group, (digests, problems) in zip(
         groups, _in_workers(_Checked(folder, files), groups, workers), strict=True
     ):
@@ -203,7 +204,7 @@ class FolderEvaluation:
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """As in trainer.data.splits.Evaluation."""
         items = _Plain(self.listing, image_size_of(self.spec))
-        groups = _groups(range(self.count), EVALUATION_BATCH)
+        groups = _groups(range(self.count), DATA_SETS[self.spec.dataset].evaluation_batch)
         for pixels, labels in _on_device(items, groups, self.workers, self.device):
             yield self.normalise(pixels), labels
 

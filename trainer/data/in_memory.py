@@ -1,13 +1,14 @@
 """The images themselves: data sets that fit in memory, as uint8 arrays, read, checked and digested.
 
-`arrays` returns a data set's two splits. CIFAR is unpacked once for each node into memory-mapped
-files under `ROOT/prepared`, which all trials on the node share (the operating system keeps one copy
-of their pages); digits and synthetic are made on the spot.
+`arrays` returns a data set's two splits. A download is unpacked once for each node into
+memory-mapped files under `ROOT/prepared`, which all trials on the node share (the operating system
+keeps one copy of their pages).
 """
 
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ import shutil
 import socket
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +25,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data_sets import DATA_SETS
 from trainer.errors import DataError
 from trainer.files import write_json
 from trainer.spec import TrialSpec, classes_of, image_size_of
 
 PREPARED = "prepared"
 DOWNLOAD_TIMEOUT_S = 20
-SYNTHETIC_TRAIN, SYNTHETIC_TEST = 512, 256
-DIGITS_TEST = 360
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -43,6 +43,10 @@ class Arrays:
 
     images: Pixels
     labels: Labels
+
+
+Splits = tuple[Arrays, Arrays]
+"""Training and test images, without padding."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,18 @@ def arrays(spec: TrialSpec, root: Path) -> Prepared:
 
     Raises DataError, with the path, where something is missing or damaged.
     """
-    if spec.dataset == "digits":
-        return _padded(*_digits(), spec.crop_padding)
-    if spec.dataset == "synthetic":
-        return _padded(*_synthetic(spec), spec.crop_padding)
-    return _cifar(spec.dataset, root, spec.crop_padding)
+    data_set = DATA_SETS[spec.dataset]
+    assert data_set.read is not None, spec.dataset
+    read: Callable[[], Splits] = functools.partial(data_set.read, spec, root)
+    if data_set.storage == "download":
+        return _prepared_once(spec, root, read)
+    return _padded(*read(), spec.crop_padding)
 
 
-def _digits() -> tuple[Arrays, Arrays]:
+# --- the readers: (spec, root) to training and test images --------------------------------------
+
+
+def digits(spec: TrialSpec, _root: Path) -> Splits:
     """scikit-learn's 1,797 digits, 8x8 with 17 grey levels, repeated to 3 channels.
 
     The split is fixed: 1,437 for training and 360 for testing, the classes in equal shares.
@@ -78,12 +86,15 @@ def _digits() -> tuple[Arrays, Arrays]:
     grey = np.round(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     images, labels = np.repeat(grey, 3, axis=3), labels.astype(np.int64)
     train, test = train_test_split(
-        np.arange(len(labels)), test_size=DIGITS_TEST, random_state=0, stratify=labels
+        np.arange(len(labels)),
+        test_size=DATA_SETS[spec.dataset].test_images,
+        random_state=0,
+        stratify=labels,
     )
     return Arrays(images[train], labels[train]), Arrays(images[test], labels[test])
 
 
-def _synthetic(spec: TrialSpec) -> tuple[Arrays, Arrays]:
+def synthetic(spec: TrialSpec, _root: Path) -> Splits:
     """A coarse 4x4 pattern for each class under noise: learnable in an epoch, any size or count."""
     side, classes = image_size_of(spec), classes_of(spec)
     draw = np.random.default_rng(0)
@@ -97,94 +108,15 @@ def _synthetic(spec: TrialSpec) -> tuple[Arrays, Arrays]:
         noisy = clean + draw.integers(-60, 61, clean.shape)
         return Arrays(np.clip(noisy, 0, 255).astype(np.uint8), labels.astype(np.int64))
 
-    return split(spec.train_subset or SYNTHETIC_TRAIN, 1), split(SYNTHETIC_TEST, 2)
+    sizes = DATA_SETS[spec.dataset]
+    return split(spec.train_subset or sizes.train_images, 1), split(sizes.test_images, 2)
 
 
-def _padded(train: Arrays, test: Arrays, padding: int) -> Prepared:
-    digest = _content_digest(train, test)
-    return Prepared(Arrays(pad(train.images, padding), train.labels), test, digest)
-
-
-def pad(images: Pixels, padding: int) -> Pixels:
-    """`images` with `padding` black pixels on each side."""
-    edge = (padding, padding)
-    return np.pad(images, ((0, 0), edge, edge, (0, 0))) if padding else images
-
-
-def _content_digest(train: Arrays, test: Arrays) -> str:
-    digest = hashlib.sha256()
-    for array in (train.images, train.labels, test.images, test.labels):
-        digest.update(str((array.shape, array.dtype.str)).encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-# --- CIFAR, prepared once for each node ---------------------------------------------------------
-
-
-def _cifar(name: str, root: Path, padding: int) -> Prepared:
-    folder = root / PREPARED / f"{name}-pad{padding}"
-    if not folder.exists():
-        try:
-            _prepare(name, root, folder, padding)
-        except OSError:  # a read-only data folder: each trial keeps its own copy
-            return _padded(*_read_cifar(name, root), padding)
-    return _open_prepared(folder)
-
-
-def _prepare(name: str, root: Path, folder: Path, padding: int) -> None:
-    """Write the padded arrays beside and rename the folder into place: complete or absent."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.parent / f".{name}.lock"):
-        if folder.exists():  # another worker did it while this one waited
-            return
-        prepared = _padded(*_read_cifar(name, root), padding)
-        scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        try:
-            _write_prepared(scratch, prepared)
-            scratch.chmod(0o755)
-            os.rename(scratch, folder)
-        except BaseException:
-            shutil.rmtree(scratch, ignore_errors=True)
-            raise
-
-
-def _write_prepared(folder: Path, prepared: Prepared) -> None:
-    for split, content in (("train", prepared.train), ("test", prepared.test)):
-        np.save(folder / f"{split}_images.npy", content.images)
-        np.save(folder / f"{split}_labels.npy", content.labels)
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.npy"))}
-    write_json(folder / "prepared.json", {"digest": prepared.digest, "bytes": sizes})
-
-
-def _open_prepared(folder: Path) -> Prepared:
-    try:
-        about = json.loads((folder / "prepared.json").read_text())
-        for name, size in about["bytes"].items():
-            if (folder / name).stat().st_size != size:
-                raise ValueError(f"{name} should have {size} bytes")
-        train, test = (
-            Arrays(_mapped(folder / f"{split}_images.npy"), np.load(folder / f"{split}_labels.npy"))
-            for split in ("train", "test")
-        )
-        return Prepared(train, test, about["digest"])
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(
-            f"{folder}: the prepared arrays are damaged ({error}); remove this folder, "
-            "it is made again"
-        ) from error
-
-
-def _mapped(path: Path) -> Pixels:
-    """Mapped copy-on-write: shared by all readers, and torch accepts it as writable."""
-    mapped: Pixels = np.load(path, mmap_mode="c")
-    return mapped
-
-
-def _read_cifar(name: str, root: Path) -> tuple[Arrays, Arrays]:
+def cifar(spec: TrialSpec, root: Path) -> Splits:
+    """CIFAR-10 or CIFAR-100 as published, fetched where it is missing."""
     from torchvision import datasets as tv  # a second of imports, needed once for each node
 
-    kind = tv.CIFAR10 if name == "cifar10" else tv.CIFAR100
+    kind = tv.CIFAR10 if spec.dataset == "cifar10" else tv.CIFAR100
     _check_files(kind, root / kind.base_folder, root)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numpy's about the age of these pickles
@@ -237,6 +169,91 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
+
+
+# --- what becomes of them ------------------------------------------------------------------------
+
+
+def _padded(train: Arrays, test: Arrays, padding: int) -> Prepared:
+    digest = _content_digest(train, test)
+    return Prepared(Arrays(pad(train.images, padding), train.labels), test, digest)
+
+
+def pad(images: Pixels, padding: int) -> Pixels:
+    """`images` with `padding` black pixels on each side."""
+    edge = (padding, padding)
+    return np.pad(images, ((0, 0), edge, edge, (0, 0))) if padding else images
+
+
+def _content_digest(train: Arrays, test: Arrays) -> str:
+    digest = hashlib.sha256()
+    for array in (train.images, train.labels, test.images, test.labels):
+        digest.update(str((array.shape, array.dtype.str)).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+# --- downloads, prepared once for each node ------------------------------------------------------
+
+
+def _prepared_once(spec: TrialSpec, root: Path, read: Callable[[], Splits]) -> Prepared:
+    name, padding = spec.dataset, spec.crop_padding
+    folder = root / PREPARED / f"{name}-pad{padding}"
+    if not folder.exists():
+        try:
+            _prepare(name, folder, read, padding)
+        except OSError:  # a read-only data folder: each trial keeps its own copy
+            return _padded(*read(), padding)
+    return _open_prepared(folder)
+
+
+def _prepare(name: str, folder: Path, read: Callable[[], Splits], padding: int) -> None:
+    """Write the padded arrays beside and rename the folder into place: complete or absent."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.parent / f".{name}.lock"):
+        if folder.exists():  # another worker did it while this one waited
+            return
+        prepared = _padded(*read(), padding)
+        scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        try:
+            _write_prepared(scratch, prepared)
+            scratch.chmod(0o755)
+            os.rename(scratch, folder)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+
+
+def _write_prepared(folder: Path, prepared: Prepared) -> None:
+    for split, content in (("train", prepared.train), ("test", prepared.test)):
+        np.save(folder / f"{split}_images.npy", content.images)
+        np.save(folder / f"{split}_labels.npy", content.labels)
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.npy"))}
+    write_json(folder / "prepared.json", {"digest": prepared.digest, "bytes": sizes})
+
+
+def _open_prepared(folder: Path) -> Prepared:
+    try:
+        about = json.loads((folder / "prepared.json").read_text())
+        for name, size in about["bytes"].items():
+            if (folder / name).stat().st_size != size:
+                raise ValueError(f"{name} should have {size} bytes")
+        train, test = (
+            Arrays(_mapped(folder / f"{split}_images.npy"), np.load(folder / f"{split}_labels.npy"))
+            for split in ("train", "test")
+        )
+        return Prepared(train, test, about["digest"])
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{folder}: the prepared arrays are damaged ({error}); remove this folder, "
+            "it is made again"
+        ) from error
+
+
+def _mapped(path: Path) -> Pixels:
+    """Mapped copy-on-write: shared by all readers, and torch accepts it as writable."""
+    mapped: Pixels = np.load(path, mmap_mode="c")
+    return mapped
 
 
 @contextmanager

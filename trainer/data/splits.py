@@ -13,11 +13,8 @@ from torch import Tensor
 from trainer.data import image_folder
 from trainer.data.augment import Normaliser, Resident
 from trainer.data.in_memory import Arrays, arrays
+from trainer.data_sets import DATA_SETS
 from trainer.spec import TrialSpec
-
-FOLDERS = ("imagenet", "image_folder")
-EVALUATION_BATCH = 500
-"""Fixed, because the rounding of a sum depends on its grouping; the speed does not depend on it."""
 
 IMAGE_FIELDS = (
     "dataset",
@@ -103,14 +100,15 @@ class ResidentEvaluation:
     """Test batches out of images that lie on the device."""
 
     images: Resident
+    batch: int
 
     @property
     def count(self) -> int:
         return self.images.count
 
     def batches(self) -> Iterator[Batch]:
-        for first in range(0, self.count, EVALUATION_BATCH):
-            yield self.images.plain_batch(first, min(first + EVALUATION_BATCH, self.count))
+        for first in range(0, self.count, self.batch):
+            yield self.images.plain_batch(first, min(first + self.batch, self.count))
 
 
 def load(spec: TrialSpec, root: Path, device: torch.device | None = None, workers: int = 2) -> Data:
@@ -121,7 +119,8 @@ def load(spec: TrialSpec, root: Path, device: torch.device | None = None, worker
     Raises DataError where data is missing, damaged or does not fit the spec.
     """
     place = device or torch.device("cpu")
-    if spec.dataset in FOLDERS:
+    data_set = DATA_SETS[spec.dataset]
+    if data_set.storage == "folder":
         return _folder_data(spec, root, place, workers)
     prepared = arrays(spec, root)
     train, test = prepared.train, prepared.test
@@ -129,7 +128,7 @@ def load(spec: TrialSpec, root: Path, device: torch.device | None = None, worker
         train = Arrays(train.images[: spec.train_subset], train.labels[: spec.train_subset])
     return Data(
         ResidentTraining(_resident(train, spec, spec.crop_padding, place), spec),
-        ResidentEvaluation(_resident(test, spec, 0, place)),
+        ResidentEvaluation(_resident(test, spec, 0, place), data_set.evaluation_batch),
         prepared.digest,
     )
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from trainer.data.splits import EVALUATION_BATCH as BATCH
 from trainer.data.splits import Batch, Data, Evaluation
+from trainer.data_sets import DATA_SETS
 from trainer.grouping import LARGEST
 from trainer.modes import trains_below_output, trains_only_output
 from trainer.numerics import autocast
@@ -27,7 +27,8 @@ class ProbeImages:
         wanted = max(FEWEST_IMAGES, budget(spec, data) // max(passes, 1))
         self.stride = max(1, math.ceil(data.test.count / wanted))
         self.count = len(range(0, data.test.count, self.stride))
-        self._kept: list[Batch] = _spaced(data.test, self.stride) if self.stride > 1 else []
+        size = DATA_SETS[spec.dataset].evaluation_batch
+        self._kept: list[Batch] = _spaced(data.test, self.stride, size) if self.stride > 1 else []
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The same images in the same order at each pass."""
@@ -61,12 +62,13 @@ def budget(spec: TrialSpec, data: Data) -> int:
     return int(SHARE_OF_TRAINING * spec.epochs * per_epoch / members)
 
 
-def _spaced(split: Evaluation, stride: int) -> list[Batch]:
-    """Every `stride`-th image of the split: not the first ones, which may be of one class."""
+def _spaced(split: Evaluation, stride: int, size: int) -> list[Batch]:
+    """Every `stride`-th image of the split, in batches of `size`: not the first ones, which may be
+    of one class."""
     batches, first = [], 0
     for images, labels in split.batches():
         batches.append((images[first::stride].clone(), labels[first::stride].clone()))
         first = (first - len(labels)) % stride
     kept = torch.cat([images for images, _ in batches])
     labels = torch.cat([labels for _, labels in batches])
-    return [(kept[i : i + BATCH], labels[i : i + BATCH]) for i in range(0, len(labels), BATCH)]
+    return [(kept[i : i + size], labels[i : i + size]) for i in range(0, len(labels), size)]

@@ -7,9 +7,11 @@ larger.
 import pytest
 import torch
 from memory_meter import peak_bytes
+from PIL import Image
 
 from orchestrator.planning import memory
 from trainer.data import splits
+from trainer.data_sets import DATA_SETS, DataSet
 from trainer.spec import TrialSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*CUDA:UserWarning")
@@ -42,7 +44,7 @@ def one_thread():
 @pytest.fixture
 def without_evaluation(monkeypatch):
     memory.memory_bytes.cache_clear()
-    monkeypatch.setattr(memory, "EVALUATION_BATCH", 0)
+    monkeypatch.setattr(DataSet, "evaluated_together", 0)
     yield
     memory.memory_bytes.cache_clear()
 
@@ -50,7 +52,7 @@ def without_evaluation(monkeypatch):
 @pytest.mark.parametrize("fields", SAMPLE, ids=lambda f: "-".join(map(str, f.values())))
 def test_training_needs_what_is_planned_within_a_fifth(fields, without_evaluation):
     spec = TrialSpec.model_validate({"batch_size": 16, **fields})
-    measured = peak_bytes(spec, evaluate=False)
+    measured = peak_bytes(spec, evaluated=False)
     assert memory.memory_bytes(spec) == pytest.approx(measured, rel=0.2)
 
 
@@ -60,8 +62,45 @@ def test_a_small_networks_peak_is_its_evaluation(mode):
     assert memory.memory_bytes(spec) == pytest.approx(peak_bytes(spec), rel=0.2)
 
 
-def test_the_evaluations_batch_is_the_trainers():
-    assert memory.EVALUATION_BATCH == splits.EVALUATION_BATCH
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes, 60 test images of each: more than one batch of a folder's evaluation."""
+    for split, count in (("train", 4), ("val", 60)):
+        for name in ("ant", "bee"):
+            place = tmp_path / "zoo" / split / name
+            place.mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (80, 80), (number, 90, 90)).save(place / f"{number}.png")
+    return tmp_path
+
+
+FOLDER = TrialSpec(
+    model="imagenet_resnet",
+    depth=18,
+    dataset="image_folder",
+    data_id="zoo",
+    classes=2,
+    image_size=64,
+    trainable="output_only",
+    batch_size=8,
+)
+
+
+def test_a_folder_is_evaluated_in_as_much_memory_as_is_planned(folder):
+    data = splits.load(FOLDER, folder, workers=0)
+    measured = peak_bytes(FOLDER, evaluated=data)
+    assert memory.memory_bytes(FOLDER) == pytest.approx(measured, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [TrialSpec(depth=8, dataset="digits"), TrialSpec(depth=8, dataset="synthetic"), FOLDER],
+    ids=lambda spec: spec.dataset,
+)
+def test_the_largest_batch_of_an_evaluation_is_the_planned_one(spec, folder):
+    data = splits.load(spec, folder, workers=0)
+    largest = max(len(labels) for _, labels in data.test.batches())
+    assert largest == DATA_SETS[spec.dataset].evaluated_together
 
 
 def test_memory_grows_with_the_batch_by_the_activations_alone():
@@ -72,4 +111,4 @@ def test_memory_grows_with_the_batch_by_the_activations_alone():
 
 def test_the_fused_kernel_needs_no_more_than_is_planned_for_frozen_convolutions():
     spec = TrialSpec(depth=14, trainable="bn_only", batch_size=32)
-    assert peak_bytes(spec, evaluate=False, kernels="fused") < memory.memory_bytes(spec)
+    assert peak_bytes(spec, evaluated=False, kernels="fused") < memory.memory_bytes(spec)
