@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainer.errors import Diverged
+from trainer.errors import Diverged, SpecError
+from trainer.spec import TrialSpec, image_size_of, layers_of
 
 
 class Epoch:
@@ -43,3 +44,18 @@ class Epoch:
             "train/loss": float((losses * sizes).sum() / self.images),
             "train/accuracy": 100 * float(hits.sum() / self.images),
         }
+
+
+def check_last_batch(spec: TrialSpec, images: int) -> None:
+    """Raise SpecError where an epoch of `images` ends with a batch that BatchNorm cannot take.
+
+    It needs two values for each channel, and some networks end in one pixel.
+    """
+    last = images % spec.batch_size or spec.batch_size
+    one_pixel = any(layer.kind == "norm" and layer.size == 1 for layer in layers_of(spec))
+    if last == 1 and one_pixel:
+        raise SpecError(
+            f"batch_size: {images} images in batches of {spec.batch_size} leave a batch of one, of "
+            f"which BatchNorm has no variance at image_size {image_size_of(spec)}; change "
+            "batch_size or train_subset"
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any, Literal, Self
 
@@ -24,11 +25,13 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from trainer.data_sets import DATA_SETS, FOLDER_SIDE
 from trainer.modes import MODES, RANDOM_K, needs_shortcuts
+from trainer.networks import descriptions
+from trainer.networks.descriptions import NETWORKS, NetworkSpec
+from trainer.networks.layers import Layer
 
 IDENTITY_VERSION = 1
 """Raised only when the same spec would train to other numbers."""
 
-Model = Literal["cifar_resnet", "cifar_vgg", "imagenet_resnet", "bottleneck_resnet"]
 Init = Literal["kaiming_normal", "kaiming_uniform", "binary", "orthogonal", "glorot_uniform"]
 BnInit = Literal["uniform", "fixed", "oneone", "positivenegative"]
 Optimizer = Literal["sgd", "adam", "adamw"]
@@ -60,18 +63,9 @@ class NameIn:
         return name
 
 
+Model = Annotated[str, NameIn(NETWORKS)]
 Dataset = Annotated[str, NameIn(DATA_SETS)]
 Trainable = Annotated[str, NameIn(MODES)]
-
-IMAGENET_DEPTHS = (18, 34, 50, 101, 152, 200)
-VGG_DEPTHS = (11, 13, 16, 19)
-IMAGE_SIZES: dict[str, tuple[int, int]] = {
-    "cifar_resnet": (8, 64),
-    "cifar_vgg": (32, 63),
-    "imagenet_resnet": (32, 1024),
-    "bottleneck_resnet": (8, 64),
-}
-"""Sides of the images that a network takes: VGG halves them five times, down to one pixel."""
 
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -203,12 +197,28 @@ def image_size_of(spec: TrialSpec) -> int:
     return spec.image_size or DATA_SETS[spec.dataset].side or FOLDER_SIDE
 
 
+def network_of(spec: TrialSpec) -> NetworkSpec:
+    """What the spec's network is built from."""
+    return NetworkSpec(
+        depth=spec.depth,
+        width=spec.width,
+        classes=classes_of(spec),
+        side=image_size_of(spec),
+        bn_eps=spec.bn_eps,
+        bn_momentum=spec.bn_momentum,
+    )
+
+
+def layers_of(spec: TrialSpec) -> tuple[Layer, ...]:
+    """The layers of the spec's network, in the order of its forward pass."""
+    return descriptions.layers_of(spec.model, network_of(spec))
+
+
 def cross_field_problems(spec: TrialSpec) -> list[str]:
     """What is wrong with fields taken together, each line beginning with the field's name."""
     hint = depth_problem(spec.model, spec.depth)
-    depth = [f"depth: {hint}"] if hint else []
     return [
-        *depth,
+        *([f"depth: {hint}"] if hint else []),
         *_mode_problems(spec),
         *_data_problems(spec),
         *_schedule_problems(spec),
@@ -218,15 +228,27 @@ def cross_field_problems(spec: TrialSpec) -> list[str]:
 
 def _mode_problems(spec: TrialSpec) -> Iterator[str]:
     if spec.trainable == RANDOM_K:
-        limit = fewest_weights_of_a_channel(spec.model, spec.width)
+        limit = _fewest_weights_of_a_channel(spec)
         if not spec.k:
             yield "k: random_k needs k, the weights that train in each output channel (paper: 2)"
         elif spec.k > limit:
             yield f"k: found {spec.k}; allowed: up to {limit}, all weights of the smallest channels"
     elif spec.k:
         yield f"k: only means something with trainable: random_k, not {spec.trainable}"
-    if spec.model == "cifar_vgg" and needs_shortcuts(spec.trainable):
-        yield f"trainable: {spec.trainable} needs shortcuts, and cifar_vgg has none"
+    if needs_shortcuts(spec.trainable) and not any(layer.shortcut for layer in _layers(spec)):
+        yield f"trainable: {spec.trainable} needs shortcuts, and {spec.model} has none"
+
+
+def _fewest_weights_of_a_channel(spec: TrialSpec) -> int:
+    """The weights of one output channel in the convolution where these are fewest."""
+    return min(layer.inputs * layer.kernel**2 for layer in _layers(spec) if layer.kind == "conv")
+
+
+def _layers(spec: TrialSpec) -> tuple[Layer, ...]:
+    """The network's layers; those of its smallest depth where the spec's is impossible."""
+    depths, network = NETWORKS[spec.model].depths, network_of(spec)
+    possible = network if spec.depth in depths else replace(network, depth=depths[0])
+    return descriptions.layers_of(spec.model, possible)
 
 
 def _data_problems(spec: TrialSpec) -> Iterator[str]:
@@ -243,7 +265,7 @@ def _data_problems(spec: TrialSpec) -> Iterator[str]:
     images = data.train_images
     if spec.train_subset > images > 0 and data.storage != "generated":
         yield f"train_subset: found {spec.train_subset}; allowed: up to the {images} of {name}"
-    size, (low, high) = image_size_of(spec), IMAGE_SIZES[spec.model]
+    size, (low, high) = image_size_of(spec), NETWORKS[spec.model].sides
     if not low <= size <= high:
         field = "image_size" if spec.image_size or not data.side else "dataset"
         yield (
@@ -293,26 +315,6 @@ def _weights_problems(spec: TrialSpec) -> Iterator[str]:
         yield "weights_sha256: only means something with weights: pretrained"
 
 
-def fewest_weights_of_a_channel(model: str, width: int) -> int:
-    """The weights of one output channel in the convolution where these are fewest."""
-    if model == "cifar_vgg":
-        return 27
-    return min(147, 64 * width) if model == "imagenet_resnet" else min(27, 16 * width)
-
-
 def depth_problem(model: str, depth: int) -> str:
     """Why `depth` is impossible for `model`, and the nearest possible ones; empty if it is fine."""
-    if model == "cifar_resnet":
-        if depth >= 8 and (depth - 2) % 6 == 0:
-            return ""
-        below = max(8, (depth - 2) // 6 * 6 + 2)
-        return f"found {depth}; allowed for {model}: 6D+2, the nearest {below} and {below + 6}"
-    if model == "bottleneck_resnet":
-        if depth >= 11 and (depth - 2) % 9 == 0:
-            return ""
-        below = max(11, (depth - 2) // 9 * 9 + 2)
-        return f"found {depth}; allowed for {model}: 9n+2, the nearest {below} and {below + 9}"
-    allowed = VGG_DEPTHS if model == "cifar_vgg" else IMAGENET_DEPTHS
-    if depth in allowed:
-        return ""
-    return f"found {depth}; allowed for {model}: {', '.join(map(str, allowed))}"
+    return NETWORKS[model].depth_problem(model, depth)

@@ -19,14 +19,13 @@ from trainer import checkpoint, freezing, journal, numerics, optim
 from trainer.checkpoint import Header, Resume
 from trainer.data import splits
 from trainer.data.splits import Data
-from trainer.epoch import Epoch
+from trainer.epoch import Epoch, check_last_batch
 from trainer.errors import DataError, FreezeViolation, Stopped
 from trainer.evaluate import evaluate
 from trainer.files import write_atomically, write_json
 from trainer.journal import Record
 from trainer.kernels import fused_norm
 from trainer.learner import Learner
-from trainer.networks import definitions
 from trainer.options import DEFAULT
 from trainer.options import Options as Options
 from trainer.probes import probes
@@ -79,7 +78,7 @@ class Trial:
         self.spec, self.folder, self.attempt = spec, folder, attempt
         self.options, self.device = options, device
         self.data = shared or splits.load(spec, options.data, device, options.decoders)
-        definitions.check_last_batch(spec, self.data.train.count)
+        check_last_batch(spec, self.data.train.count)
         kernels = fused_norm.choose(options.kernels, device)
         network = resume.initial.take() if resume and resume.initial else None
         self.learner = Learner(spec, device, kernels, options.pretrained, network)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
-from orchestrator.planning.architectures import (
-    Layer,
-    first_trained,
-    gradient_elements,
-    layers_of,
-    weight_trains,
-)
+from orchestrator.planning.gradients import all_gradient_elements, first_trained, weight_trains
 from orchestrator.planning.memory import memory_bytes, optimizer_slots
 from trainer.data_sets import DATA_SETS
 from trainer.modes import RANDOM_K, Counts, count
-from trainer.spec import TrialSpec, classes_of
+from trainer.networks.layers import Layer
+from trainer.spec import TrialSpec, classes_of, layers_of
 
 __all__ = [
     "checkpoint_bytes",
@@ -35,24 +31,30 @@ _FP32 = 4
 @lru_cache(maxsize=4096)
 def counts(spec: TrialSpec) -> Counts:
     """Parameter counts as in the paper's Table 1, and how many train in the spec's mode."""
-    layers = layers_of(spec)
-    trainable = sum(gradient_elements(layer, spec.trainable) for layer in layers)
+    layers = Counter(layers_of(spec))
+    trainable = all_gradient_elements(layers_of(spec), spec.trainable)
     if spec.trainable == RANDOM_K:
         trainable = _random_k(layers, spec.k)
-    return count((part for layer in layers for part in layer.parameters), trainable)
+    parameters = (
+        (role, times * size) for layer, times in layers.items() for role, size in layer.parameters
+    )
+    return count(parameters, trainable)
 
 
-def _random_k(layers: Iterable[Layer], k: int) -> int:
+def _random_k(layers: Counter[Layer], k: int) -> int:
     """k weights of each output channel of each convolution, shortcuts included."""
-    convs = [layer for layer in layers if layer.kind == "conv"]
-    return sum(layer.outputs * min(k, layer.weights // layer.outputs) for layer in convs)
+    return sum(
+        times * layer.outputs * min(k, layer.weights // layer.outputs)
+        for layer, times in layers.items()
+        if layer.kind == "conv"
+    )
 
 
 @lru_cache(maxsize=4096)
 def flops_per_image(spec: TrialSpec) -> int:
     """Floating-point operations of one forward pass, counted as `torch.utils.flop_counter` does:
     convolutions and the output layer, a multiply-add as two."""
-    return sum(layer.flops for layer in layers_of(spec))
+    return sum(times * layer.flops for layer, times in Counter(layers_of(spec)).items())
 
 
 def training_images(spec: TrialSpec) -> int | None:
@@ -65,9 +67,12 @@ def training_flops(spec: TrialSpec) -> float:
     the gradient of its input and one for that of its weight where it trains; none in front of the
     first layer that trains."""
     layers = layers_of(spec)
-    behind = layers[first_trained(layers, spec.trainable) :]
-    weights = sum(layer.flops for layer in behind if weight_trains(layer, spec.trainable))
-    step = flops_per_image(spec) + sum(layer.flops for layer in behind) + weights
+    behind = Counter(layers[first_trained(layers, spec.trainable) :])
+    backward = sum(
+        times * layer.flops * (2 if weight_trains(layer, spec.trainable) else 1)
+        for layer, times in behind.items()
+    )
+    step = flops_per_image(spec) + backward
     return float(step) * (training_images(spec) or 0) * spec.epochs
 
 
@@ -90,7 +95,7 @@ def kept_bytes(spec: TrialSpec) -> int:
     """About what a finished trial leaves in the store: the tensors that it trained, statistics,
     probes with their picture, proof of freezing, history twice (constants measured)."""
     layers = layers_of(spec)
-    tensors = sum(gradient_elements(layer, spec.trainable) for layer in layers) + counts(spec).bn
+    tensors = all_gradient_elements(layers, spec.trainable) + counts(spec).bn
     return _FP32 * tensors + 1_000 * len(layers) + 60_000 + 1_000 * spec.epochs
 
 

@@ -12,10 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from orchestrator.planning.architectures import Layer, first_trained, gradient_elements, layers_of
+from orchestrator.planning.gradients import (
+    all_gradient_elements,
+    first_trained,
+    gradient_elements,
+)
 from trainer.data_sets import DATA_SETS
 from trainer.modes import RANDOM_K
-from trainer.spec import TrialSpec
+from trainer.networks.layers import Layer
+from trainer.spec import TrialSpec, image_size_of, layers_of
 
 FP32 = 4
 BF16 = 2
@@ -32,11 +37,11 @@ def optimizer_slots(spec: TrialSpec) -> int:
 def memory_bytes(spec: TrialSpec) -> int:
     """Peak bytes of one trial: the most of building, evaluating, a step's passes and its update."""
     layers = layers_of(spec)
-    gradients = sum(gradient_elements(layer, spec.trainable) for layer in layers)
+    gradients = all_gradient_elements(layers, spec.trainable)
     element = BF16 if spec.precision == "bf16" else FP32
     kernels = FP32 * max(layer.weights for layer in layers)  # a convolution's weights, reordered
     cast = BF16 * sum(layer.weights for layer in layers) if spec.precision == "bf16" else 0
-    images = layers[0].inputs * _input_side(layers[0]) ** 2 * (FP32 + (element if cast else 0))
+    images = layers[0].inputs * image_size_of(spec) ** 2 * (FP32 + (element if cast else 0))
     frozen = images + element * max(_alive_frozen(layers))
     passes = max(
         DATA_SETS[spec.dataset].evaluated_together * frozen,
@@ -90,13 +95,14 @@ def _alive_training(layers: tuple[Layer, ...], spec: TrialSpec, element: int) ->
     batch = spec.batch_size * element
     stem = layers[1].map_elements if start > 1 else 0
     kept = [_kept_before(layers, start)]
+    of_layer = {layer: _kept(layer) for layer in set(layers)}
     for layer in layers[start:]:
-        kept.append(kept[-1] + _kept(layer))
+        kept.append(kept[-1] + of_layer[layer])
         yield batch * (kept[-1] + stem + layer.map_elements)
-    done = 0
+    done, gradients = 0, {layer: gradient_elements(layer, spec.trainable) for layer in set(layers)}
     for layer, before in zip(reversed(layers[start:]), reversed(kept[1:]), strict=True):
         yield batch * (before + 3 * layer.map_elements) + FP32 * done
-        done += gradient_elements(layer, spec.trainable)
+        done += gradients[layer]
 
 
 def _kept_before(layers: tuple[Layer, ...], start: int) -> int:
@@ -115,8 +121,3 @@ def _kept(layer: Layer) -> int:
     if layer.kind == "conv":
         return layer.map_elements if layer.feeds_norm else 0
     return layer.map_elements if layer.relu or layer.kind == "linear" else 0
-
-
-def _input_side(first: Layer) -> int:
-    """Side of the images: the first convolution of a network for ImageNet has stride 2."""
-    return first.size * 2 if first.kernel == 7 else first.size

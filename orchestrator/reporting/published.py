@@ -12,11 +12,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Literal, get_args
+from typing import Literal
 
 from orchestrator.reporting.replicates import ACCURACY, mode
 from trainer.modes import MODES, Counts
-from trainer.spec import Model, TrialSpec
+from trainer.networks.descriptions import NETWORKS
+from trainer.spec import TrialSpec
 
 Kind = Literal["accuracy", "count", "claim", "unmapped"]
 
@@ -143,7 +144,7 @@ def _meaning(fields: dict[str, str]) -> tuple[Kind, str]:
     metric, of_one_network = fields["metric"], bool(fields["depth"] and fields["width"])
     if metric in _CLAIMS:
         return "claim", _CLAIMS[metric]
-    if not of_one_network or fields["architecture"] not in get_args(Model):
+    if not of_one_network or fields["architecture"] not in NETWORKS:
         return "unmapped", "names no single network"
     if metric in _COUNTS:
         return "count", _COUNTS[metric]

@@ -4,20 +4,43 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from orchestrator.sweep.yaml_text import Node, Problems
+from trainer.data_sets import DATA_SETS
+from trainer.modes import MODES
+from trainer.networks.descriptions import NETWORKS
 from trainer.spec import TrialSpec
 
-SCHEMAS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    TrialSpec.model_json_schema()["properties"]
-)
-"""Field name → its JSON schema: the one source for reading, messages and the editor's schema."""
+
+class _Schemas(Mapping[str, Mapping[str, Any]]):
+    """Field name → its JSON schema: the one source for reading, messages and the editor's schema.
+
+    Networks, data sets and freezing modes may be added while a program runs.
+    """
+
+    def __getitem__(self, name: str) -> Mapping[str, Any]:
+        return _schemas((*NETWORKS,), (*DATA_SETS,), (*MODES,))[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(TrialSpec.model_fields)
+
+    def __len__(self) -> int:
+        return len(TrialSpec.model_fields)
+
+
+@lru_cache(maxsize=1)
+def _schemas(*_tables: tuple[str, ...]) -> Mapping[str, Mapping[str, Any]]:
+    """As they are while the tables hold these names."""
+    return MappingProxyType(TrialSpec.model_json_schema()["properties"])
+
+
+SCHEMAS: Mapping[str, Mapping[str, Any]] = _Schemas()
 
 _SWITCH = {"yes": True, "on": True, "no": False, "off": False}
 

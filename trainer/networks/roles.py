@@ -1,7 +1,7 @@
 """What each parameter of a built network is.
 
 A parameter's role follows from the type of its module and from where the network put it, so that
-a new network needs no list of names (`mark` in definitions.py).
+a new network needs no list of names (`mark` in blocks.py).
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from torch import nn
 from trainer import freezing
 from trainer.errors import DataError
 from trainer.freezing import Snapshot, Trained
-from trainer.networks.definitions import BUILDERS
+from trainer.networks.descriptions import NETWORKS
 from trainer.networks.roles import roles_of
-from trainer.spec import TrialSpec
+from trainer.spec import TrialSpec, network_of
 from trainer.weights import pretrained, random_init
 
 
@@ -43,7 +43,7 @@ def build(spec: TrialSpec, weights: Path | None = None) -> nn.Module:
     for other classes keeps its initial values. Raises DataError where it is missing or misfits.
     """
     with torch.device("meta"):
-        model = BUILDERS[spec.model](spec)
+        model: nn.Module = NETWORKS[spec.model].build(network_of(spec))
     model.to_empty(device="cpu")
     random_init.initialise(model, spec)
     if spec.weights == "pretrained":

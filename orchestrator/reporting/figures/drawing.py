@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from orchestrator.reporting.replicates import Replicates, mode
 from orchestrator.reporting.statistics import Estimate
+from trainer.networks.descriptions import NETWORKS
 from trainer.spec import TrialSpec
 
 RC = {
@@ -85,18 +86,10 @@ def modes(groups: Sequence[Replicates]) -> list[str]:
     return in_order([mode(group.spec) for group in groups])
 
 
-_FAMILIES = {
-    "cifar_resnet": "ResNet",
-    "imagenet_resnet": "ResNet",
-    "cifar_vgg": "VGG",
-    "bottleneck_resnet": "Bottleneck ResNet",
-}
-
-
 def network(spec: TrialSpec) -> str:
     """`ResNet-14`, with the width where it is not 1: `ResNet-14 ×2`."""
     width = f" ×{spec.width}" if spec.width != 1 else ""
-    return f"{_FAMILIES[spec.model]}-{spec.depth}{width}"
+    return f"{NETWORKS[spec.model].label}-{spec.depth}{width}"
 
 
 COLUMNS = 3

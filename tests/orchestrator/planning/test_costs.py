@@ -16,9 +16,9 @@ from orchestrator.planning import costs
 from trainer import freezing
 from trainer.modes import MODES
 from trainer.networks import roles
-from trainer.networks.definitions import BUILDERS
+from trainer.networks.descriptions import NETWORKS
 from trainer.results import CHECKPOINT, CHECKPOINT_PREVIOUS, INITIAL
-from trainer.spec import VGG_DEPTHS, TrialSpec, image_size_of
+from trainer.spec import TrialSpec, image_size_of, network_of
 from trainer.train import Options, train
 from trainer.weights import initial
 
@@ -79,7 +79,7 @@ def test_the_reports_network_has_its_parameters() -> None:
     assert (found.total, found.bn) == (571_114, 4_000)
 
 
-NETWORKS = [
+CELLS = [
     cell("cifar_resnet", 14, 2),
     cell("cifar_vgg", 11, 2),
     cell("imagenet_resnet", 18, image_size=32),
@@ -88,7 +88,7 @@ NETWORKS = [
 ]
 
 
-@pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec.config_id)
+@pytest.mark.parametrize("spec", CELLS, ids=lambda spec: spec.config_id)
 def test_counts_of_every_mode_equal_the_built_networks(spec):
     model = initial.build(spec)
     for mode in MODES:
@@ -109,7 +109,7 @@ ODD_SIZES = [
 ]
 
 
-@pytest.mark.parametrize("spec", [*NETWORKS, *ODD_SIZES], ids=lambda spec: spec.config_id)
+@pytest.mark.parametrize("spec", [*CELLS, *ODD_SIZES], ids=lambda spec: spec.config_id)
 def test_flops_equal_those_that_torch_counts(spec):
     model, side = initial.build(spec).eval(), image_size_of(spec)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -125,7 +125,7 @@ def networks(draw):
     classes = {"dataset": "synthetic", "classes": draw(st.integers(2, 200))}
     return cell(
         model,
-        depth or draw(st.sampled_from(VGG_DEPTHS)),
+        depth or draw(st.sampled_from(NETWORKS["cifar_vgg"].depths)),
         draw(st.integers(1, 5)),
         trainable=draw(st.sampled_from(("all", "bn_output", "bias_only", "all_but_bn"))),
         **classes,
@@ -136,7 +136,7 @@ def networks(draw):
 @settings(deadline=None, max_examples=30)
 def test_counts_of_any_depth_and_width_equal_the_built_networks(spec):
     with torch.device("meta"):
-        model = BUILDERS[spec.model](spec)
+        model = NETWORKS[spec.model].build(network_of(spec))
     assert costs.counts(spec) == roles.counts(model, freezing.freeze(model, spec).count(model))
 
 

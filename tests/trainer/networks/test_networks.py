@@ -6,9 +6,10 @@ import torchvision
 from torch import nn
 
 from trainer import freezing
-from trainer.networks import definitions, roles
-from trainer.networks.definitions import BatchNorm, mark
-from trainer.spec import TrialSpec
+from trainer.networks import roles
+from trainer.networks.blocks import BatchNorm, mark
+from trainer.networks.descriptions import NETWORKS, NetworkSpec
+from trainer.spec import TrialSpec, network_of
 from trainer.weights import initial
 
 RESNETS = [("cifar_resnet", d, 1) for d in (14, 32, 56, 110, 218, 434, 866)]
@@ -50,7 +51,7 @@ def spec_of(model, depth, width=1, **fields):
 def on_meta(spec):
     """The network without its numbers: enough to count."""
     with torch.device("meta"):
-        return definitions.BUILDERS[spec.model](spec)
+        return NETWORKS[spec.model].build(network_of(spec))
 
 
 @pytest.mark.parametrize("key", PAPER, ids=lambda key: "-".join(map(str, key)))
@@ -175,7 +176,7 @@ def test_a_new_network_needs_no_list_of_names():
             super().__init__()
             self.strange = mark(nn.Conv2d(3, 4, 1), "shortcut")
             self.bn_is_a_lie = nn.Linear(4, 4)
-            self.normal = BatchNorm(4, TrialSpec())
+            self.normal = BatchNorm(4, NetworkSpec(depth=8))
 
     role_of = roles.roles_of(Odd())
     assert role_of["strange.bias"] == roles.Role("bias", "shortcut")
