@@ -20,7 +20,9 @@ statement does     a step's interval lies wholly outside, at 95 % for all     2.
 not hold           steps together (Bonferroni)
 ================== ========================================================== ===============
 
-The margin is MARGIN plus the precision of the printed value. Statements are in `statements.py`.
+The margin is MARGIN plus the precision of the printed value. An error rate is that of the wrong
+verdict where the true difference is the margin itself; elsewhere it is smaller. Statements are in
+`statements.py`. A simulation in the tests measures all rates.
 """
 
 from __future__ import annotations
@@ -168,18 +170,18 @@ def deviations(group: Replicates) -> tuple[str, ...]:
     """In what the training of `group` is not the paper's."""
     spec = group.spec
     paper = paper_protocol(spec)
-    found = [
+    lines = [
         f"{name} {show(getattr(spec, name))} (paper: {show(getattr(paper, name))})"
         for name in TrialSpec.model_fields
         if name not in _NOT_PROTOCOL and getattr(spec, name) != getattr(paper, name)
     ]
     if spec.dataset not in PAPER_DATA:
-        found.insert(0, f"dataset {spec.dataset} (paper: {' or '.join(PAPER_DATA)})")
+        lines.insert(0, f"dataset {spec.dataset} (paper: {' or '.join(PAPER_DATA)})")
     if any(not result.exact for result in group.results):
-        found.append("resumed under other numerics")
+        lines.append("resumed under other numerics")
     if len(group.results) > len(set(group.seeds)):
-        found.append("a seed counted twice")
-    return tuple(found)
+        lines.append("a seed counted twice")
+    return tuple(lines)
 
 
 def paper_protocol(spec: TrialSpec) -> TrialSpec:

@@ -9,9 +9,10 @@ from made_results import made
 
 from orchestrator.errors import UserError
 from orchestrator.planning import costs
-from orchestrator.reporting import report, sweep_results
+from orchestrator.reporting import csv_tables, report, sweep_results, verdicts
 from orchestrator.reporting.figures import drawing
 from orchestrator.reporting.figures.training import over_training
+from orchestrator.reporting.published import published
 from orchestrator.reporting.replicates import gather
 from orchestrator.store.folder import ATTEMPTS, ERROR
 from orchestrator.store.store import Launch, Store
@@ -304,3 +305,17 @@ def test_an_axis_of_counts_has_at_least_two_ticks_whatever_it_spans(low, high, s
     left, right = panel.get_xlim()
     ticks = [tick for tick in panel.get_xticks() if left <= tick <= right]
     assert (panel.get_xscale(), len(ticks) >= 2) == (scale, True)
+
+
+def test_an_undecided_verdict_shows_the_interval_the_seeds_needed_and_the_other_sources():
+    spec = TrialSpec(depth=110, trainable="bn_only")
+    groups = gather([made(spec.changed(seed=s), a) for s, a in enumerate((69.0, 70.2, 69.8))])
+    judged = [v for v in verdicts.judge(published(), groups) if v.outcome == "not decided"]
+    ((_, _, paper, ours, difference, verdict, _),) = report.verdict_table(judged).rows
+    assert paper.startswith("69.5 ± 0.05 (text (as quoted elsewhere)); also 69.7 ± 0.05 (preprint")
+    assert ours == "69.7 ± 1.5 (n 3)"
+    assert difference == "+0.2 ± 1.3"
+    assert verdict == f"not decided: {judged[0].seeds_to_decide} seeds would decide"
+    (row,) = csv.DictReader(io.StringIO(csv_tables.verdicts(judged)))
+    assert row["seeds_to_decide"] == str(judged[0].seeds_to_decide)
+    assert row["other_sources"].startswith("69.7 ± 0.05 (preprint v1 text); ")
