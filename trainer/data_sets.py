@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from trainer.late import late
 
-Storage = Literal["bundled", "generated", "download", "folder"]
+Storage = Literal["bundled", "generated", "download", "folder", "code"]
 """Part of a dependency; made on the spot; fetched once and prepared on each node; a folder of
-images in the data folder, decoded while training."""
+images in the data folder, decoded while training; read by a user's own code."""
 
 FOLDER_SIDE = 224
 """Image side where neither the spec nor the data set says."""
@@ -68,3 +68,11 @@ DATA_SETS: dict[str, DataSet] = {
     "synthetic": DataSet("generated", 10, 32, 512, 256, late(_IN_MEMORY, "synthetic")),
 }
 """By name, the value of the field `dataset`. Entries may be added while a program runs."""
+
+UNKNOWN = DataSet("code")
+"""What is known of a data set that only a user's code knows, where that code is not loaded."""
+
+
+def data_set(name: str) -> DataSet:
+    """The record of `name`, or `UNKNOWN`."""
+    return DATA_SETS.get(name, UNKNOWN)

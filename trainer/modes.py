@@ -7,31 +7,44 @@ probes' budgets follow from it. No torch here: planning asks the same table.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Kind = Literal["conv_weight", "linear_weight", "bias", "gamma", "beta"]
+Kind = Literal["conv_weight", "linear_weight", "bias", "gamma", "beta", "other"]
+Norm = Literal["batch", "layer", "group", "instance", "rms"]
 Place = Literal["body", "shortcut", "output"]
 
 
 @dataclass(frozen=True)
 class Role:
-    """What a parameter is: `bias` is a conv's or a linear layer's; β is not a `bias` here."""
+    """What a parameter is: `bias` is a conv's or a linear layer's; β is not a `bias` here.
+
+    `other` is what belongs to no layer with a name of its own: a class token, an embedding.
+    """
 
     kind: Kind
     place: Place = "body"
+    norm: Norm = "batch"
+    """Of a γ or β: the normalisation that it belongs to."""
+    name: str = field(default="", compare=False)
+    """As in `model.named_parameters()`; empty where planning asks about layers."""
+
+    @property
+    def normalises(self) -> bool:
+        """Whether it is γ or β of any normalisation."""
+        return self.kind in ("gamma", "beta")
 
     @property
     def bn(self) -> bool:
         """Whether it belongs to a BatchNorm."""
-        return self.kind in ("gamma", "beta")
+        return self.normalises and self.norm == "batch"
 
     @property
     def shortcut(self) -> bool:
         """Whether it is a weight or a bias of a shortcut's convolution, as the paper counts it."""
-        return self.place == "shortcut" and not self.bn
+        return self.place == "shortcut" and not self.normalises
 
     @property
     def output(self) -> bool:
@@ -58,6 +71,8 @@ MODES: dict[str, Mode] = {
     "gamma_only": lambda role: role.kind == "gamma",
     "beta_only": lambda role: role.kind == "beta",
     "bias_only": lambda role: role.kind in ("bias", "beta"),
+    "norm_only": lambda role: role.normalises,
+    "norm_output": lambda role: role.normalises or role.output,
     "nothing": lambda _: False,
 }
 """By name, the value of the field `trainable`. Entries may be added while a program runs."""
@@ -68,7 +83,8 @@ _OUTPUT = [Role(kind, "output") for kind in ("linear_weight", "bias")]
 
 
 def _any(mode: str, roles: Iterable[Role]) -> bool:
-    return any(MODES[mode](role) for role in roles)
+    """Of a mode that only a user's code knows, everything is assumed to train."""
+    return mode not in MODES or any(MODES[mode](role) for role in roles)
 
 
 def trains_batch_norm(mode: str) -> bool:
@@ -88,7 +104,7 @@ def trains_only_output(mode: str) -> bool:
 
 def needs_shortcuts(mode: str) -> bool:
     """Whether nothing but shortcuts trains below the output layer."""
-    return _any(mode, _SHORTCUT) and not _any(mode, _BODY)
+    return mode in MODES and _any(mode, _SHORTCUT) and not _any(mode, _BODY)
 
 
 class Counts(BaseModel):

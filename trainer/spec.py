@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
@@ -19,11 +20,13 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    PlainSerializer,
+    ValidationInfo,
     model_validator,
 )
 from pydantic_core import PydanticCustomError, core_schema
 
-from trainer.data_sets import DATA_SETS, FOLDER_SIDE
+from trainer.data_sets import DATA_SETS, FOLDER_SIDE, data_set
 from trainer.modes import MODES, RANDOM_K, needs_shortcuts
 from trainer.networks import descriptions
 from trainer.networks.descriptions import NETWORKS, NetworkSpec
@@ -40,8 +43,17 @@ Normalisation = Literal["imagenet", "none"]
 Precision = Literal["fp32", "bf16"]
 
 
+_OWN_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+LIBRARIES = ("torchvision", "timm")
+"""Packages whose networks have names of their own: `model: torchvision/resnet18`."""
+_LIBRARY_NAME = re.compile(rf"(?:{'|'.join(LIBRARIES)})/[a-z0-9][a-z0-9_.]{{0,63}}")
+
+
 class NameIn:
-    """Annotates a field whose value names an entry of `table`, which may grow at run time."""
+    """Annotates a field whose value names an entry of `table`, which may grow at run time.
+
+    With `code_sha256` it may be any name: the code that the spec names says what it means.
+    """
 
     def __init__(self, table: Mapping[str, object]) -> None:
         self.table = table
@@ -49,15 +61,17 @@ class NameIn:
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        return core_schema.no_info_after_validator_function(self._known, handler(source))
+        return core_schema.with_info_after_validator_function(self._known, handler(source))
 
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         return {**handler(schema), "enum": list(self.table)}
 
-    def _known(self, name: str) -> str:
-        if name not in self.table:
+    def _known(self, name: str, info: ValidationInfo) -> str:
+        own = info.data.get("code_sha256") and _OWN_NAME.fullmatch(name)
+        library = self.table is NETWORKS and _LIBRARY_NAME.fullmatch(name)
+        if name not in self.table and not own and not library:
             allowed = ", ".join(self.table)
             raise PydanticCustomError("unknown_name", "allowed: {allowed}", {"allowed": allowed})
         return name
@@ -70,10 +84,18 @@ Trainable = Annotated[str, NameIn(MODES)]
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+Scalar = bool | int | float | str
+OptionName = Annotated[str, Field(pattern=_OWN_NAME.pattern + "$")]
 
 
 def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def _pairs(value: Any) -> Any:
+    """A mapping as its pairs, ascending by name."""
+    pairs = list(value.items()) if isinstance(value, Mapping) else value
+    return tuple(tuple(p) for p in sorted(pairs)) if isinstance(pairs, list | tuple) else value
 
 
 class TrialSpec(BaseModel):
@@ -85,6 +107,9 @@ class TrialSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    code_sha256: Sha256 = ""
+    """Of the user's own code, which may define what `model`, `dataset`, `trainable` and
+    `augmentation` name; empty: none."""
     model: Model = "cifar_resnet"
     depth: Positive = 14
     width: Positive = 1
@@ -120,6 +145,14 @@ class TrialSpec(BaseModel):
     normalisation: Normalisation = "imagenet"
     precision: Precision = "fp32"
     deterministic: bool = False
+    options: Annotated[
+        tuple[tuple[OptionName, Scalar], ...],
+        BeforeValidator(_pairs),
+        PlainSerializer(dict, return_type=dict[str, Scalar]),
+    ] = ()
+    """Further values for a network or a data set of the user's own, by name."""
+    augmentation: Annotated[str, Field(pattern=rf"^({_OWN_NAME.pattern})?$")] = ""
+    """One of the user's own, after the crops and flips; empty: none."""
 
     @model_validator(mode="before")
     @classmethod
@@ -152,6 +185,11 @@ class TrialSpec(BaseModel):
         return fields
 
     @property
+    def own(self) -> bool:
+        """Whether what it trains is not built in: planning must ask who can build it."""
+        return bool(self.code_sha256) or "/" in self.model
+
+    @property
     def mode(self) -> str:
         """The freezing mode as shown: `random_k` with its k (`random_2`)."""
         return f"random_{self.k}" if self.trainable == RANDOM_K else self.trainable
@@ -167,6 +205,8 @@ class TrialSpec(BaseModel):
         return f"{self._slug()}-s{self.seed}-{self._hash(without_seed=False)}"
 
     def _slug(self) -> str:
+        if "/" in self.model:
+            return f"{self.model.replace('/', '-')}-{self.mode}"
         return f"{self.model}-d{self.depth}-w{self.width}-{self.mode}"
 
     def _hash(self, *, without_seed: bool) -> str:
@@ -189,12 +229,12 @@ def default_milestones(epochs: int) -> tuple[int, ...]:
 
 def classes_of(spec: TrialSpec) -> int:
     """Number of classes, which is also the length of the output layer."""
-    return spec.classes or DATA_SETS[spec.dataset].classes
+    return spec.classes or data_set(spec.dataset).classes
 
 
 def image_size_of(spec: TrialSpec) -> int:
     """Side of the square input images in pixels."""
-    return spec.image_size or DATA_SETS[spec.dataset].side or FOLDER_SIDE
+    return spec.image_size or data_set(spec.dataset).side or FOLDER_SIDE
 
 
 def network_of(spec: TrialSpec) -> NetworkSpec:
@@ -206,6 +246,7 @@ def network_of(spec: TrialSpec) -> NetworkSpec:
         side=image_size_of(spec),
         bn_eps=spec.bn_eps,
         bn_momentum=spec.bn_momentum,
+        options=spec.options,
     )
 
 
@@ -219,6 +260,7 @@ def cross_field_problems(spec: TrialSpec) -> list[str]:
     hint = depth_problem(spec.model, spec.depth)
     return [
         *([f"depth: {hint}"] if hint else []),
+        *_own_problems(spec),
         *_mode_problems(spec),
         *_data_problems(spec),
         *_schedule_problems(spec),
@@ -226,7 +268,23 @@ def cross_field_problems(spec: TrialSpec) -> list[str]:
     ]
 
 
+def _own_problems(spec: TrialSpec) -> Iterator[str]:
+    """Of what is not built in."""
+    if "/" in spec.model:
+        for field in ("depth", "width"):
+            if getattr(spec, field) != TrialSpec.model_fields[field].default:
+                yield f"{field}: {spec.model} has its own; leave it out"
+    if spec.options and not spec.own:
+        yield "options: only mean something to a network or data set that is not built in"
+    if spec.augmentation and not spec.code_sha256:
+        yield "augmentation: needs code: FILE, which defines it"
+
+
 def _mode_problems(spec: TrialSpec) -> Iterator[str]:
+    if spec.model not in NETWORKS:
+        if spec.trainable == RANDOM_K and not spec.k:
+            yield "k: random_k needs k, the weights that train in each output channel (paper: 2)"
+        return
     if spec.trainable == RANDOM_K:
         limit = _fewest_weights_of_a_channel(spec)
         if not spec.k:
@@ -252,19 +310,21 @@ def _layers(spec: TrialSpec) -> tuple[Layer, ...]:
 
 
 def _data_problems(spec: TrialSpec) -> Iterator[str]:
-    name, data = spec.dataset, DATA_SETS[spec.dataset]
+    name, data = spec.dataset, data_set(spec.dataset)
     if data.storage == "folder" and not data.classes:
         if not spec.data_id:
             yield f"data_id: {name} needs it: the name of its folder in the data folder"
         if spec.classes < 2:
             yield f"classes: {name} needs the number of classes, at least 2"
-    elif not data.flexible:
+    elif not data.flexible and name in DATA_SETS:
         for field in ("classes", "image_size", "data_id"):
             if getattr(spec, field):
                 yield f"{field}: is given by dataset: {name}; leave it out"
     images = data.train_images
     if spec.train_subset > images > 0 and data.storage != "generated":
         yield f"train_subset: found {spec.train_subset}; allowed: up to the {images} of {name}"
+    if name not in DATA_SETS or spec.model not in NETWORKS:
+        return
     size, (low, high) = image_size_of(spec), NETWORKS[spec.model].sides
     if not low <= size <= high:
         field = "image_size" if spec.image_size or not data.side else "dataset"
@@ -317,4 +377,4 @@ def _weights_problems(spec: TrialSpec) -> Iterator[str]:
 
 def depth_problem(model: str, depth: int) -> str:
     """Why `depth` is impossible for `model`, and the nearest possible ones; empty if it is fine."""
-    return NETWORKS[model].depth_problem(model, depth)
+    return NETWORKS[model].depth_problem(model, depth) if model in NETWORKS else ""

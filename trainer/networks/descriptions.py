@@ -27,6 +27,12 @@ class NetworkSpec:
     """Of the square images, in pixels."""
     bn_eps: float = 1e-5
     bn_momentum: float = 0.1
+    options: tuple[tuple[str, Any], ...] = ()
+    """Further values that the network asks for by name, ascending by name."""
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """The value of an option, or `default` where the spec does not give it."""
+        return dict(self.options).get(name, default)
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,8 @@ class Description:
     layers: Callable[[NetworkSpec], Iterable[Layer]]
     """In the order of the forward pass; a block that repeats should repeat the same layers."""
     build: Callable[[NetworkSpec], Any]
-    """The network, as a torch module with `features(images)` and an output layer `fc`."""
+    """The network, as a torch module with `features(images)` and an output layer `fc`; one of a
+    user's own only needs `forward(images)`."""
     rule: str = ""
     """Which depths a range holds, for messages: `6D+2`."""
 

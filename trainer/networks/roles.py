@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from trainer.modes import Counts, Kind, Place, Role, count
+from trainer.modes import Counts, Kind, Norm, Place, Role, count
 
 
 def roles_of(model: nn.Module) -> dict[str, Role]:
@@ -21,17 +21,35 @@ def roles_of(model: nn.Module) -> dict[str, Role]:
 def _collect(module: nn.Module, prefix: str, place: Place, found: dict[str, Role]) -> None:
     place = getattr(module, "place", place)
     for name, _ in module.named_parameters(recurse=False):
-        found[prefix + name] = Role(_kind(module, name), place)
+        kind = _kind(module, name)
+        norm = norm_of(module) if kind in ("gamma", "beta") else None
+        found[prefix + name] = Role(kind, place, norm or "batch", prefix + name)
     for name, child in module.named_children():
         _collect(child, f"{prefix}{name}.", place, found)
 
 
+_NORMS: tuple[tuple[type[nn.Module], Norm], ...] = (
+    (nn.modules.batchnorm._BatchNorm, "batch"),
+    (nn.modules.instancenorm._InstanceNorm, "instance"),
+    (nn.LayerNorm, "layer"),
+    (nn.GroupNorm, "group"),
+    (nn.RMSNorm, "rms"),
+)
+
+
+def norm_of(module: nn.Module) -> Norm | None:
+    """Which normalisation a module is; None: it is none."""
+    return next((norm for kind, norm in _NORMS if isinstance(module, kind)), None)
+
+
 def _kind(module: nn.Module, name: str) -> Kind:
-    if isinstance(module, nn.modules.batchnorm._NormBase):
+    if norm_of(module):
         return "gamma" if name == "weight" else "beta"
-    if name == "bias":
+    if name.endswith("bias"):
         return "bias"
-    return "linear_weight" if isinstance(module, nn.Linear) else "conv_weight"
+    if isinstance(module, nn.Linear | nn.MultiheadAttention):
+        return "linear_weight"
+    return "conv_weight" if isinstance(module, nn.modules.conv._ConvNd) else "other"
 
 
 def counts(model: nn.Module, trainable: int) -> Counts:
