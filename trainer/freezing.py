@@ -1,4 +1,4 @@
-"""Which parameters train, chosen by role, and the proof that no other changed (DESIGN §8)."""
+"""Which parameters train, chosen by role, and the proof that no other changed."""
 
 from __future__ import annotations
 

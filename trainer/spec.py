@@ -1,4 +1,4 @@
-"""What a trial is: one frozen, flat record, and the identity computed from it (DESIGN §4).
+"""What a trial is: one frozen, flat record, and the identity computed from it.
 
 No torch here: planning imports this module on machines that have none.
 """

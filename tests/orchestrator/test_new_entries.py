@@ -21,8 +21,9 @@ from orchestrator.library import Sweep, launch
 from orchestrator.planning import costs
 from orchestrator.reporting import report
 from orchestrator.reporting.figures import drawing, probes
-from orchestrator.reporting.sweep_results import collect
+from orchestrator.reporting.sweep_results import read
 from orchestrator.store.store import Store
+from orchestrator.tracking.memory_tracker import MemoryTracker
 from trainer import freezing, grouping, results
 from trainer.data import splits
 from trainer.data.in_memory import Arrays
@@ -178,12 +179,10 @@ def test_trials_below_whose_output_nothing_trains_share_forwards_and_probe_less(
 
 
 @pytest.fixture
-def trained(sweep, tmp_path, monkeypatch, empty_mlflow_database):
+def trained(sweep, tmp_path):
     """The store after a launch."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / "mlflow.db").write_bytes(empty_mlflow_database.read_bytes())
     assert data_check.problems(sweep.trials, tmp_path / "nowhere") == []
-    outcome = launch(sweep, store=tmp_path, inline=True)
+    outcome = launch(sweep, store=tmp_path, inline=True, tracker=MemoryTracker())
     assert (outcome.exit_code, outcome.counts["finished"]) == (0, 8)
     return Store(tmp_path)
 
@@ -202,10 +201,10 @@ def test_they_train_prove_their_freeze_and_are_reported(sweep, trained, tmp_path
         if spec.trainable == "all":
             assert trained.result(spec.trial_id).metrics["test/accuracy"] > 60
     assert drawing.network(sweep.trials[0]) == "Tiny-1"
-    assert (report.build(trained, "added", tmp_path / "out").parent / "pruning.png").exists()
-    drawn = {
-        figure.name: figure for figure in probes.inside_figures(collect(trained, "added").inside)
-    }
+    sweep_results = read(trained, "added")
+    assert (report.build(sweep_results, tmp_path / "out").parent / "pruning.png").exists()
+    figures = probes.probe_figures(sweep_results.probed)
+    drawn = {figure.name: figure for figure in figures}
     titles = [panel.get_title() for panel in drawn["gamma_histogram"].figure.axes]
     assert [title.partition(",")[0] for title in titles] == ["Tiny-1", "Tiny-3"]
     assert labels_of(drawn["gamma_histogram"]) == {"all", "gamma_output", "initial"}
