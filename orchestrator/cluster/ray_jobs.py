@@ -3,7 +3,8 @@
 `JobSubmissionClient` does not promise all that we do, and so it gets here
 
 - an end to each request: it sets none, and would wait for ever for a head that was cut off;
-- the cluster's token: by itself it sends one only where RAY_AUTH_MODE says so;
+- the cluster's token: by itself it sends one only where RAY_AUTH_MODE says so, and then it may be
+  that of a Ray of our own;
 - the address that was asked for: by itself it prefers that in RAY_ADDRESS.
 
 Importing Ray takes a second: only whoever names a cluster loads this module.
@@ -21,6 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from orchestrator.launching import ray_environment
+
+ray_environment.prepare()  # for a launch in the same process: Ray reads it when it is imported
+
+# ruff: noqa: E402
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
@@ -165,7 +171,8 @@ class _Client(JobSubmissionClient):  # type: ignore[misc]  # Ray has no types
 
 
 def _connect(url: str, token: str) -> _Client:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    # Without this header, though it be empty, the client would look for a token by itself.
+    headers = {"Authorization": f"Bearer {token}" if token else ""}
     with _unset(_OTHER_ADDRESSES):
         return _Client(url, headers=headers)
 
@@ -192,8 +199,9 @@ def _first_cause(error: BaseException) -> str:
 
 
 def _token() -> str:
-    """The cluster's token, from where Ray itself takes it."""
-    if token := os.environ.get("RAY_AUTH_TOKEN", "").strip():
+    """The cluster's token, from where Ray itself takes it; not that of a Ray of our own."""
+    token = os.environ.get("RAY_AUTH_TOKEN", "").strip()
+    if token and not token.startswith(ray_environment.OWN):
         return token
     path = os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token"
     try:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import os
 import secrets
 
+OWN = "bnsweep-local-"
+"""How a token begins that was drawn here, for a Ray of our own: no cluster shall see it."""
+
 
 def prepare() -> None:
     """Keep a Ray of our own to this machine and to this user; a cluster's settings stay its own.
@@ -20,4 +23,4 @@ def prepare() -> None:
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     if "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        os.environ.setdefault("RAY_AUTH_TOKEN", OWN + secrets.token_hex(32))

@@ -278,8 +278,8 @@ class Store(StoreFolder):
 def _summary_of(result_json: bytes) -> ResultSummary:
     """All of a result but its history, which is most of the file and stays unparsed.
 
-    Only a lost end or lost blocks are looked for in it; whatever is not plainly whole is read as
-    `Store.result` reads it, so that both see the same damage. Raises ValidationError.
+    Only a lost end or lost blocks are looked for in it; what is not plainly whole is read like any
+    whole result, so that both ways see the same damage. Raises ValidationError.
     """
     head, key, history = result_json.partition(b',"history":[')
     if key and history.endswith((b"]}\n", b"]}")) and b"\0" not in history:

@@ -1,4 +1,4 @@
-"""Copies the journals of a sweep's trials to a tracker (DESIGN §7).
+"""Copies the journals of a sweep's trials to a tracker.
 
     Forwarder   when to send: one for a sweep, in a thread of its own, patient with a dead tracker
     Mirror      what to send: makes a trial's run equal its journal (mirror.py)

@@ -41,7 +41,8 @@ def launcher(request, tmp_path_factory, other_processes):
         return
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("RAY_")]:
-        del os.environ[name]
+        if not name.startswith("RAY_AUTH_"):  # Ray keeps to those with which it was imported
+            del os.environ[name]
     os.environ["HOME"] = str(tmp_path_factory.mktemp("home"))
     os.environ["PYTHONPATH"] = str(ROOT)
     # Ray's sockets have paths of at most 107 bytes, which pytest's folders exceed.

@@ -34,6 +34,8 @@ class FakeHead:
         self.token = ""
         self.packages: dict[str, bytes] = {}
         self.uploads = 0
+        self.authorizations: list[str] = []
+        """The header of each request."""
         self.bare_image = False
         """Jobs without a package find no bnsweep, whatever is installed here."""
         self.jobs: dict[str, dict[str, Any]] = {}
@@ -128,10 +130,10 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers["Content-Length"]))
 
     def _send(self, answer: Any, code: int = 200) -> None:
-        if self.head.token:
-            given = self.headers.get("Authorization", "")
-            if given != f"Bearer {self.head.token}":
-                code, answer = (403 if given else 401), "Forbidden"
+        given = self.headers.get("Authorization", "")
+        self.head.authorizations.append(given)
+        if self.head.token and given != f"Bearer {self.head.token}":
+            code, answer = (403 if given else 401), "Forbidden"
         content = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
         self.send_response(code)
         self.send_header("Content-Length", str(len(content)))

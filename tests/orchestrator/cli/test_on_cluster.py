@@ -111,8 +111,9 @@ def test_a_short_verb_travels_with_its_options(head, bnsweep, launched, monkeypa
     monkeypatch.setenv("BNSWEEP_CLUSTER", head.url)
     trial_id = launched.newest_launch("depth").specs[2].trial_id
     assert bnsweep("stop", "depth", "--now", "--trial", trial_id).code == 0
-    assert launched.stop_for("depth", 1).mode == "now"
-    assert launched.stop_for("depth", 1).trials == (trial_id,)
+    assert launched.stop_for("depth", 1) is None
+    assert launched.stop_for("depth", 1, trial_id).mode == "now"
+    assert launched.stop_for("depth", 1, trial_id).trials == (trial_id,)
 
 
 def test_resume_on_the_cluster_is_a_job_under_the_sweeps_name(head, bnsweep, monkeypatch):

@@ -19,7 +19,7 @@ from orchestrator.cluster import jobs, ray_jobs
 from orchestrator.cluster.ray_jobs import Head
 from orchestrator.cluster.relay import Receiver
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.launching import source_code
+from orchestrator.launching import ray_environment, source_code
 from orchestrator.sweep.sweep_spec import load
 
 
@@ -229,6 +229,32 @@ def test_the_token_is_taken_from_rays_own_file_too(head, tmp_path):
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("secret\n")
     assert Head(head.url).jobs() == []
+
+
+def test_the_token_of_a_ray_on_this_machine_is_sent_to_no_cluster(head, monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    ray_environment.prepare()
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert Head(head.url).jobs() == []
+    assert set(head.authorizations) == {""}
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+
+
+def test_a_ray_on_this_machine_keeps_to_itself_also_after_a_look_at_a_cluster(head):
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    command = [sys.executable, "-c", LOOKS_AT_A_CLUSTER, head.url]
+    done = subprocess.run(command, capture_output=True, text=True, env=inherited)
+    assert (done.returncode, done.stdout) == (0, "True False\n"), done.stderr
+
+
+LOOKS_AT_A_CLUSTER = """
+import sys
+from orchestrator.cluster.ray_jobs import Head
+Head(sys.argv[1]).jobs()
+from ray._private import ray_constants
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
+print(is_token_auth_enabled(), ray_constants.ENABLE_RAY_CLUSTER)
+"""
 
 
 def test_a_service_without_rays_paths_is_said_to_be_none(head):
