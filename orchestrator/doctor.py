@@ -45,7 +45,7 @@ ray.shutdown()
 
 
 @dataclass(frozen=True)
-class Check:
+class Finding:
     """One thing that was looked at."""
 
     name: str
@@ -58,7 +58,7 @@ class Check:
 
 def examine(
     where: Settings, specs: Sequence[TrialSpec], connect: Callable[[], Tracker]
-) -> Iterator[Check]:
+) -> Iterator[Finding]:
     """All checks, each as soon as it is done, those that take a while last. `specs`: the trials
     that a launch would run."""
     yield _python()
@@ -74,7 +74,7 @@ def examine(
         yield _ray()
 
 
-def exit_code(checks: Iterable[Check]) -> int:
+def exit_code(checks: Iterable[Finding]) -> int:
     """What a launch would end with: 3 something is not reached, 2 a mistake, 0 it would run."""
     return max((check.exit_code for check in checks), default=0)
 
@@ -89,7 +89,7 @@ def foreign_packages() -> list[str]:
     ]
 
 
-def _python() -> Check:
+def _python() -> Finding:
     versions, missing = [f"Python {platform.python_version()}"], []
     for name in PACKAGES:
         try:
@@ -97,34 +97,34 @@ def _python() -> Check:
         except metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        return Check("versions", False, f"missing: {', '.join(missing)}; pip install bnsweep", 2)
-    return Check("versions", True, ", ".join(versions))
+        return Finding("versions", False, f"missing: {', '.join(missing)}; pip install bnsweep", 2)
+    return Finding("versions", True, ", ".join(versions))
 
 
-def _names() -> Check:
+def _names() -> Finding:
     found = foreign_packages()
-    return Check("packages", not found, "; ".join(found) or "ours", 2 if found else 0)
+    return Finding("packages", not found, "; ".join(found) or "ours", 2 if found else 0)
 
 
-def _torch() -> Check:
+def _torch() -> Finding:
     done = _python_program(_TORCH_PROGRAM)
     if done.returncode != 0:
-        return Check("torch", False, f"cannot be loaded: {_last_line(done.stderr)}", 2)
+        return Finding("torch", False, f"cannot be loaded: {_last_line(done.stderr)}", 2)
     found = json.loads(done.stdout.splitlines()[-1])
     device = ", ".join(found["gpus"]) or "no GPU that torch can use: trials run on the CPU"
     if found["kernel"] and not found["gpus"]:  # on a GPU trials take torch's operators
-        return Check("torch", False, f"{device}; slower without its kernel: {found['kernel']}")
-    return Check("torch", True, device)
+        return Finding("torch", False, f"{device}; slower without its kernel: {found['kernel']}")
+    return Finding("torch", True, device)
 
 
-def _ray() -> Check:
+def _ray() -> Finding:
     done = _python_program(_RAY_PROGRAM)
     if done.returncode != 0:
-        return Check("ray", False, f"cannot be started here: {_last_line(done.stderr)}", 3)
-    return Check("ray", True, "starts here and runs a task")
+        return Finding("ray", False, f"cannot be started here: {_last_line(done.stderr)}", 3)
+    return Finding("ray", True, "starts here and runs a task")
 
 
-def _nodes(where: Settings, specs: Sequence[TrialSpec]) -> Iterator[Check]:
+def _nodes(where: Settings, specs: Sequence[TrialSpec]) -> Iterator[Finding]:
     """The cluster that a launch here would use, and what each of its nodes says of itself."""
     address = os.environ["RAY_ADDRESS"]
     fields = json.dumps([spec.identity_fields() for spec in data_check.wanted(specs)])
@@ -134,66 +134,66 @@ def _nodes(where: Settings, specs: Sequence[TrialSpec]) -> Iterator[Check]:
     last = done.stdout.strip().rpartition("\n")[2]
     said: dict[str, Any] = json.loads(last) if last else {"problem": _last_line(done.stderr)}
     if problem := said.get("problem"):
-        yield Check("ray", False, f"RAY_ADDRESS={address}: {problem}", 3)
+        yield Finding("ray", False, f"RAY_ADDRESS={address}: {problem}", 3)
         return
-    yield Check("ray", True, f"RAY_ADDRESS={address}: {len(said['nodes'])} nodes")
+    yield Finding("ray", True, f"RAY_ADDRESS={address}: {len(said['nodes'])} nodes")
     for node in said["nodes"]:
         detail = f"{node['host']} ({node['address']}): "
         if found := node["problems"]:
-            yield Check("node", False, detail + "; ".join(found), 3 if node["answered"] else 0)
+            yield Finding("node", False, detail + "; ".join(found), 3 if node["answered"] else 0)
         else:
-            yield Check("node", True, f"{detail}{node['cpus']:g} CPUs, {node['gpus']:g} GPUs")
+            yield Finding("node", True, f"{detail}{node['cpus']:g} CPUs, {node['gpus']:g} GPUs")
 
 
-def _store(where: Settings) -> Check:
+def _store(where: Settings) -> Finding:
     store = Store(where.store)
     try:
         if where.store.exists():
             store.now()
             store.check_version()
-            return Check("store", True, f"{where.store}: can be written")
+            return Finding("store", True, f"{where.store}: can be written")
     except OSError as error:
-        return Check("store", False, f"{where.store}: cannot be written ({error.strerror})", 3)
+        return Finding("store", False, f"{where.store}: cannot be written ({error.strerror})", 3)
     except BnsweepError as error:
-        return Check("store", False, str(error), error.exit_code)
+        return Finding("store", False, str(error), error.exit_code)
     parent = _existing(where.store)
     if os.access(parent, os.W_OK):
-        return Check("store", True, f"{where.store}: a launch makes it")
-    return Check("store", False, f"{where.store}: {parent} cannot be written; try --store", 3)
+        return Finding("store", True, f"{where.store}: a launch makes it")
+    return Finding("store", False, f"{where.store}: {parent} cannot be written; try --store", 3)
 
 
-def _disk(where: Settings, specs: Sequence[TrialSpec]) -> Check:
+def _disk(where: Settings, specs: Sequence[TrialSpec]) -> Finding:
     free = shutil.disk_usage(_existing(where.store)).free
     need = sum(map(costs.checkpoint_bytes, specs)) + costs.initial_weights_bytes(specs)
     detail = f"{free / 1e9:.1f} GB free for the store, {need / 1e9:.2f} GB wanted"
     if free < need + LITTLE_DISK_BYTES:
-        return Check("disk", False, f"{detail}; try bnsweep gc, or another --store", 3)
-    return Check("disk", True, detail)
+        return Finding("disk", False, f"{detail}; try bnsweep gc, or another --store", 3)
+    return Finding("disk", True, detail)
 
 
-def _data(where: Settings, specs: Sequence[TrialSpec]) -> Check:
+def _data(where: Settings, specs: Sequence[TrialSpec]) -> Finding:
     looked_for = data_check.wanted(specs)
     if not looked_for:
-        return Check("data", True, "nothing to look for (digits and synthetic are always there)")
+        return Finding("data", True, "nothing to look for (digits and synthetic are always there)")
     found = data_check.problems(looked_for, where.data)
     names = ", ".join(sorted({spec.dataset for spec in looked_for}))
     detail = "; ".join(found) or f"{names} in {where.data}"
-    return Check("data", not found, detail, 2 if found else 0)
+    return Finding("data", not found, detail, 2 if found else 0)
 
 
-def _tracker(where: Settings, connect: Callable[[], Tracker]) -> Check:
+def _tracker(where: Settings, connect: Callable[[], Tracker]) -> Finding:
     """A tracker that is away stops nothing: the launch says so, and `sync` sends it later."""
     database = where.store / "mlflow.db"
     if where.embedded_tracker and not database.exists():
-        return Check("tracker", True, f"{database}: a launch makes it")
+        return Finding("tracker", True, f"{database}: a launch makes it")
     try:
         connect().check(_TRACKER_S)
     except UnreachableError as error:
-        return Check("tracker", False, f"{error}; a launch trains anyway, sync sends it later")
+        return Finding("tracker", False, f"{error}; a launch trains anyway, sync sends it later")
     except BnsweepError as error:
-        return Check("tracker", False, str(error))
+        return Finding("tracker", False, str(error))
     found = f"the store's own ({database})" if where.embedded_tracker else "the server answers"
-    return Check("tracker", True, found)
+    return Finding("tracker", True, found)
 
 
 def _existing(path: Path) -> Path:

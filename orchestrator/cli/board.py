@@ -44,8 +44,8 @@ class Event:
         match self.kind:
             case "begun":
                 again = f", attempt {status.attempt}" if status.attempt > 1 else ""
-                where = f" ({status.owner})" if status.owner else ""  # over between two looks
-                return f"{self.label}: begins{again}{where}"
+                owner = f" ({status.owner})" if status.owner else ""  # over between two looks
+                return f"{self.label}: begins{again}{owner}"
             case "epoch":
                 return f"{self.label}: epoch {epochs_text(status)}{_accuracy(status)}"
             case "finished":

@@ -20,7 +20,7 @@ _SAME = ("model", "dataset", "data_id", "image_size", "train_subset", "trainable
 
 
 @dataclass(frozen=True)
-class Estimate:
+class TimeEstimate:
     """Training seconds of a whole trial, and the range that was seen."""
 
     seconds: float
@@ -39,14 +39,14 @@ class History:
         self._planned = list(planned)
         self._rates: dict[str, dict[tuple[object, ...], list[float]]] | None = None
 
-    def estimate(self, spec: TrialSpec) -> Estimate | None:
+    def estimate(self, spec: TrialSpec) -> TimeEstimate | None:
         """From replicates of the same configuration, or else from near ones; None: unknown."""
         if self._rates is None:
             self._rates = self._read()
         for source, key, work in _keys(spec):
             if seen := self._rates[source].get(key):
                 values = [rate * work for rate in seen]
-                return Estimate(median(values), min(values), max(values), source)
+                return TimeEstimate(median(values), min(values), max(values), source)
         return None
 
     def _read(self) -> dict[str, dict[tuple[object, ...], list[float]]]:

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any
 
 from orchestrator.planning import costs
-from orchestrator.planning.history import Estimate, History
+from orchestrator.planning.history import History, TimeEstimate
 from orchestrator.store.failures import NOT_AGAIN
 from orchestrator.store.records import TrialStatus
 from orchestrator.store.store import Store
@@ -45,7 +45,7 @@ class Row:
     config_id: str
     status: TrialStatus
     costs: Costs
-    estimate: Estimate | None
+    estimate: TimeEstimate | None
     """Training time of the whole trial; None: unknown."""
     runs: bool
     """Whether a launch would run it."""
@@ -95,7 +95,7 @@ class Group:
     trials: int
     states: dict[str, int]
     costs: Costs
-    estimate: Estimate | None
+    estimate: TimeEstimate | None
     """For one trial."""
 
 
@@ -184,7 +184,7 @@ def make(sweep: SweepSpec, store: Store) -> Plan:
     """The plan of a sweep over what the store has. Reads only."""
     statuses = _statuses(sweep, store)
     history = History(store, zip(sweep.trials, statuses, strict=True))
-    known: dict[tuple[Any, ...], tuple[str, Costs, Estimate | None]] = {}
+    known: dict[tuple[Any, ...], tuple[str, Costs, TimeEstimate | None]] = {}
     rows = []
     for spec, status in zip(sweep.trials, statuses, strict=True):
         configuration = tuple(value for name, value in spec if name != "seed")

@@ -35,7 +35,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedPoint:
     """One point of the axes, on every side."""
 
     point: dict[str, str]
@@ -53,7 +53,7 @@ class Comparison:
 
     metric: str
     sides: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedPoint, ...]
 
     def table(self) -> Table:
         """For people: means with 95 % intervals and differences to the first side."""
@@ -63,8 +63,8 @@ class Comparison:
         body = [
             [
                 *row.point.values(),
-                *(_cell(found) for found in row.estimates),
-                *(_cell(found, signed=True) for found in row.differences),
+                *(_cell(estimate) for estimate in row.estimates),
+                *(_cell(estimate, signed=True) for estimate in row.differences),
             ]
             for row in self.rows
         ]
@@ -80,8 +80,8 @@ class Comparison:
             "rows": [
                 {
                     "point": row.point,
-                    "estimates": [_numbers(found) for found in row.estimates],
-                    "differences": [_numbers(found) for found in row.differences],
+                    "estimates": [_numbers(estimate) for estimate in row.estimates],
+                    "differences": [_numbers(estimate) for estimate in row.differences],
                     "flags": list(row.flags),
                 }
                 for row in self.rows
@@ -98,10 +98,10 @@ class Comparison:
             [*axes, "side", "metric", *numbers, *(f"difference_{n}" for n in numbers), "flags"]
         )
         for row in self.rows:
-            for name, found, away in zip(
+            for name, estimate, difference in zip(
                 self.sides, row.estimates, (None, *row.differences), strict=True
             ):
-                cells = [*_numbers(found).values(), *_numbers(away).values()]
+                cells = [*_numbers(estimate).values(), *_numbers(difference).values()]
                 flags = "; ".join(row.flags)
                 writer.writerow([*row.point.values(), name, self.metric, *cells, flags])
         return file.getvalue()
@@ -144,7 +144,7 @@ def _shared_axes(sides: Sequence[Side]) -> list[str]:
     )
 
 
-def _row(point: dict[str, str], members: Sequence[Replicates | None], metric: str) -> Row:
+def _row(point: dict[str, str], members: Sequence[Replicates | None], metric: str) -> ComparedPoint:
     first, *others = members
     differences = tuple(
         paired_difference(other, first, metric) if first and other else None for other in others
@@ -155,7 +155,7 @@ def _row(point: dict[str, str], members: Sequence[Replicates | None], metric: st
         if len({origin(group.results[0])[position] for group in present}) > 1:
             flags.append(f"the sides were computed with different {name}")
     estimates = tuple(group.estimate(metric) if group else None for group in members)
-    return Row(point, estimates, differences, tuple(flags))
+    return ComparedPoint(point, estimates, differences, tuple(flags))
 
 
 def _side(store: Store, name: str) -> Side:
@@ -190,27 +190,26 @@ def _of_configuration(store: Store, name: str) -> list[Result]:
 
 
 def _results(store: Store, trial_ids: Sequence[str]) -> list[Result]:
-    found = (store.result(trial_id) for trial_id in trial_ids)
-    return [result for result in found if result is not None]
+    return [result for trial_id in trial_ids if (result := store.result(trial_id))]
 
 
 def _value(group: Replicates, axis: str) -> str:
     return mode(group.spec) if axis == "trainable" else show(getattr(group.spec, axis))
 
 
-def _cell(found: Estimate | None, *, signed: bool = False) -> str:
-    if found is None:
+def _cell(estimate: Estimate | None, *, signed: bool = False) -> str:
+    if estimate is None:
         return "–"
-    sign = "+" if signed and found.mean >= 0 else ""
-    return f"{sign}{with_interval(found)} ({found.n})"
+    sign = "+" if signed and estimate.mean >= 0 else ""
+    return f"{sign}{with_interval(estimate)} ({estimate.n})"
 
 
-def _numbers(found: Estimate | None) -> dict[str, float | int | None]:
-    if found is None:
+def _numbers(estimate: Estimate | None) -> dict[str, float | int | None]:
+    if estimate is None:
         return {"mean": None, "spread": None, "half_width": None, "n": 0}
     return {
-        "mean": found.mean,
-        "spread": found.spread,
-        "half_width": found.half_width,
-        "n": found.n,
+        "mean": estimate.mean,
+        "spread": estimate.spread,
+        "half_width": estimate.half_width,
+        "n": estimate.n,
     }

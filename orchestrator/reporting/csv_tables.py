@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from orchestrator.reporting.figures.training import curve_of
 from orchestrator.reporting.published import Published
 from orchestrator.reporting.replicates import Replicates, mode, origin
-from orchestrator.reporting.statements import Shape
+from orchestrator.reporting.statements import CheckedStatement
 from orchestrator.reporting.statistics import Estimate
 from orchestrator.reporting.sweep_results import SweepResults
 from orchestrator.reporting.tables import show
@@ -23,7 +23,7 @@ _NAMED = ("config_id", "model", "depth", "width", "mode", "dataset", "code", "da
 def all_tables(
     sweep: SweepResults,
     judged: Sequence[Verdict],
-    checked: Sequence[Shape],
+    checked: Sequence[CheckedStatement],
     rows: Sequence[Published],
 ) -> dict[str, str]:
     """CSV text by name."""
@@ -110,12 +110,12 @@ def verdicts(judged: Sequence[Verdict]) -> str:
     return _csv(head, lines)
 
 
-def statements(checked: Sequence[Shape]) -> str:
+def statements(checked: Sequence[CheckedStatement]) -> str:
     """A line for each statement and step."""
     lines = [
-        [shape.statement, shape.outcome, evidence, "; ".join(shape.protocol)]
-        for shape in checked
-        for evidence in shape.evidence or ("",)
+        [statement.text, statement.outcome, evidence, "; ".join(statement.protocol)]
+        for statement in checked
+        for evidence in statement.evidence or ("",)
     ]
     return _csv(["statement", "outcome", "evidence", "protocol"], lines)
 

@@ -19,7 +19,7 @@ from trainer.modes import MODES, Counts
 from trainer.networks.descriptions import NETWORKS
 from trainer.spec import TrialSpec
 
-Kind = Literal["accuracy", "count", "claim", "unmapped"]
+RowKind = Literal["accuracy", "count", "claim", "unmapped"]
 
 _ACCURACIES = {"test_top1": ACCURACY, "test_top5": "test/accuracy_top5"}
 _COUNTS = {
@@ -58,7 +58,7 @@ class Published:
     precision: float
     """Half of the range that the printed value leaves open, in its unit."""
     source: str
-    kind: Kind
+    kind: RowKind
     target: str
     """Our metric, field of `Counts` or claim; why not, for an unmapped row."""
 
@@ -140,7 +140,7 @@ def _row(fields: dict[str, str]) -> Published:
     )
 
 
-def _meaning(fields: dict[str, str]) -> tuple[Kind, str]:
+def _meaning(fields: dict[str, str]) -> tuple[RowKind, str]:
     metric, of_one_network = fields["metric"], bool(fields["depth"] and fields["width"])
     if metric in _CLAIMS:
         return "claim", _CLAIMS[metric]

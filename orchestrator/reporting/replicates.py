@@ -93,13 +93,13 @@ def varied(specs: Sequence[TrialSpec]) -> list[str]:
     Without the seed, and without milestones that only follow the epochs.
     """
     names = [name for name in TrialSpec.model_fields if name not in ("seed", "trainable", "k")]
-    found = [name for name in names if len({_shown(spec, name) for spec in specs}) > 1]
+    fields = [name for name in names if len({_value(spec, name) for spec in specs}) > 1]
     if len({mode(spec) for spec in specs}) > 1:
-        found.append("trainable")
-    return found
+        fields.append("trainable")
+    return fields
 
 
-def _shown(spec: TrialSpec, name: str) -> object:
+def _value(spec: TrialSpec, name: str) -> object:
     if name == "milestones" and spec.milestones == default_milestones(spec.epochs):
         return "default"
     return getattr(spec, name)

@@ -82,7 +82,7 @@ def missing_table(sweep: SweepResults) -> Table:
 
 def _against_the_paper(
     judged: Sequence[verdicts.Verdict],
-    checked: Sequence[statements.Shape],
+    checked: Sequence[statements.CheckedStatement],
     rows: Sequence[Published],
 ) -> list[str]:
     run = [verdict for verdict in judged if verdict.outcome != "not run"]
@@ -91,11 +91,11 @@ def _against_the_paper(
     others = [verdict for verdict in judged if verdict.outcome == "not run"]
     equal = sum(verdict.outcome == "reproduced" for verdict in counts)
     unmapped = [row for row in rows if row.kind == "unmapped"]
-    tested = [shape for shape in checked if shape.outcome != "not run"]
-    untested = [shape for shape in checked if shape.outcome == "not run"]
+    tested = [statement for statement in checked if statement.outcome != "not run"]
+    untested = [statement for statement in checked if statement.outcome == "not run"]
     parts = _verdicts(values)
     if tested:
-        parts.append(page.table(shape_table(tested)))
+        parts.append(page.table(statement_table(tested)))
     folded = [
         (
             f"{len(counts)} published parameter counts, {equal} equal to ours",
@@ -104,7 +104,7 @@ def _against_the_paper(
         (f"{len(others)} published values not run", verdict_table(others)),
         (
             f"{len(untested)} of the paper's {len(checked)} statements not run",
-            shape_table(untested),
+            statement_table(untested),
         ),
         (f"{len(unmapped)} published values unmapped", _unmapped(unmapped)),
     ]
@@ -181,11 +181,16 @@ def _verdict(verdict: verdicts.Verdict) -> str:
     return verdict.outcome + needed + (f" ({verdict.flag})" if verdict.flag else "")
 
 
-def shape_table(checked: Sequence[statements.Shape]) -> Table:
+def statement_table(checked: Sequence[statements.CheckedStatement]) -> Table:
     """The paper's statements."""
     rows = [
-        [shape.statement, shape.outcome, "; ".join(shape.evidence), "; ".join(shape.protocol)]
-        for shape in checked
+        [
+            statement.text,
+            statement.outcome,
+            "; ".join(statement.evidence),
+            "; ".join(statement.protocol),
+        ]
+        for statement in checked
     ]
     title = (
         "The paper's statements: each holds where every 95 % interval lies above zero (of a size: "

@@ -20,7 +20,7 @@ from orchestrator.reporting.statistics import CONFIDENCE, Estimate, estimate, es
 from orchestrator.reporting.tables import with_interval
 from orchestrator.reporting.verdicts import MARGIN, TEST_IMAGES, deviations
 
-Outcome = Literal["holds", "does not hold", "undecided", "other protocol", "not run"]
+StatementOutcome = Literal["holds", "does not hold", "undecided", "other protocol", "not run"]
 BELOW = "trained/gamma_below_0.01"
 SHARE_MARGIN = 5.0
 """Percentage points of a published share of |γ| < 0.01 that count as the same. It is wide because
@@ -57,12 +57,12 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Shape:
+class CheckedStatement:
     """A statement of the paper and what our results say to it."""
 
     name: str
-    statement: str
-    outcome: Outcome
+    text: str
+    outcome: StatementOutcome
     evidence: tuple[str, ...] = ()
     """A line for each step: `depth 14 → 32: +9.6 ± 0.7 (n 5)`."""
     protocol: tuple[str, ...] = ()
@@ -72,17 +72,19 @@ class Shape:
 Steps = Callable[[Sequence[Replicates]], Iterable[Step]]
 
 
-def check(groups: Sequence[Replicates]) -> list[Shape]:
+def check(groups: Sequence[Replicates]) -> list[CheckedStatement]:
     """Every statement, in the order of the paper's experiments."""
-    return [_shape(name, text, list(steps(groups))) for name, text, steps in STATEMENTS]
+    return [_checked(name, text, list(steps(groups))) for name, text, steps in STATEMENTS]
 
 
-def _shape(name: str, statement: str, steps: list[Step]) -> Shape:
+def _checked(name: str, text: str, steps: list[Step]) -> CheckedStatement:
     tested = [step for step in steps if not (step.expected.is_size and step.protocol)]
-    outcome: Outcome = _outcome(tested) if tested else "other protocol" if steps else "not run"
+    outcome: StatementOutcome = (
+        _outcome(tested) if tested else "other protocol" if steps else "not run"
+    )
     relevant = tested or steps
     protocol = tuple(dict.fromkeys(line for step in relevant for line in step.protocol))
-    return Shape(name, statement, outcome, tuple(map(_evidence, relevant)), protocol)
+    return CheckedStatement(name, text, outcome, tuple(map(_evidence, relevant)), protocol)
 
 
 def _evidence(step: Step) -> str:
@@ -90,7 +92,7 @@ def _evidence(step: Step) -> str:
     return f"{step.name}: {sign}{with_interval(step.value)} (n {step.value.n})"
 
 
-def _outcome(steps: list[Step]) -> Outcome:
+def _outcome(steps: list[Step]) -> StatementOutcome:
     # Steps share the chance of refuting the statement by luck; all must succeed for it to hold.
     together = 1 - (1 - CONFIDENCE) / len(steps)
     if any(_lies_outside(step, together) for step in steps):

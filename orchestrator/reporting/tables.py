@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from orchestrator.reporting import replicates
 from orchestrator.reporting.replicates import Replicates
 from orchestrator.reporting.statistics import Estimate
+from orchestrator.store.records import TrialStatus
 from trainer.results import Result
 from trainer.spec import TrialSpec
 
@@ -24,17 +24,8 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
 
-class Status(Protocol):
-    """What the table needs of a trial's status."""
-
-    @property
-    def trial_id(self) -> str: ...
-    @property
-    def state(self) -> str: ...
-
-
 def accuracy_table(
-    specs: Sequence[TrialSpec], results: Sequence[Result], statuses: Iterable[Status]
+    specs: Sequence[TrialSpec], results: Sequence[Result], statuses: Iterable[TrialStatus]
 ) -> Table:
     """Test accuracy by configuration: a row for each point of the other axes, a column a mode.
 
@@ -63,17 +54,19 @@ def accuracy_table(
 
 def notes(results: Sequence[Result]) -> list[str]:
     """What a reader must know before trusting a mean of `results`."""
-    found = []
+    lines = []
     for position, name in enumerate(("code", "data")):
         digests = {replicates.origin(result)[position] for result in results}
         if len(digests) > 1:
-            found.append(f"results of {len(digests)} versions of the {name}: not averaged together")
+            lines.append(f"results of {len(digests)} versions of the {name}: not averaged together")
     if inexact := sum(not result.exact for result in results):
-        found.append(f"{inexact} resumed under other numerics (exact: false)")
-    return found
+        lines.append(f"{inexact} resumed under other numerics (exact: false)")
+    return lines
 
 
-def _cell(specs: Sequence[TrialSpec], finished: dict[str, Result], states: dict[str, str]) -> str:
+def _cell(
+    specs: Sequence[TrialSpec], finished: dict[str, Result], states: Mapping[str, str]
+) -> str:
     results = [finished[spec.trial_id] for spec in specs if spec.trial_id in finished]
     groups = replicates.gather(results)
     if groups:

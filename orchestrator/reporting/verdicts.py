@@ -45,7 +45,7 @@ from orchestrator.reporting.tables import show
 from orchestrator.sweep.recipes import RECIPES
 from trainer.spec import TrialSpec
 
-Outcome = Literal[
+VerdictOutcome = Literal[
     "reproduced", "deviates", "not decided", "too few seeds", "other protocol", "not run"
 ]
 
@@ -73,7 +73,7 @@ class Verdict:
 
     published: Published
     """The row that is judged: the cell's most precise source."""
-    outcome: Outcome
+    outcome: VerdictOutcome
     ours: Estimate | None = None
     difference: float | None = None
     """Ours minus theirs, in the value's unit."""
@@ -115,7 +115,7 @@ def _count_verdict(row: Published, groups: Sequence[Replicates]) -> Verdict:
         return Verdict(row, "not run")
     ours = estimate([float(count) for count in sorted(counts)])
     assert ours is not None
-    outcome: Outcome = "reproduced" if counts == {int(row.value)} else "deviates"
+    outcome: VerdictOutcome = "reproduced" if counts == {int(row.value)} else "deviates"
     return Verdict(row, outcome, ours, ours.mean - row.value)
 
 
@@ -125,7 +125,7 @@ def _accuracy_verdict(row: Published, group: Replicates) -> Verdict:
         return Verdict(row, "not run", config_id=group.config_id, flag=group.flag)
     protocol, margin = deviations(group), MARGIN + row.precision
     difference = _difference(row, ours)
-    outcome: Outcome = "other protocol" if protocol else _outcome(difference, margin)
+    outcome: VerdictOutcome = "other protocol" if protocol else _outcome(difference, margin)
     return Verdict(
         published=row,
         outcome=outcome,
@@ -147,7 +147,7 @@ def _difference(row: Published, ours: Estimate) -> Estimate:
     )
 
 
-def _outcome(difference: Estimate, margin: float) -> Outcome:
+def _outcome(difference: Estimate, margin: float) -> VerdictOutcome:
     if difference.half_width is None:
         return "too few seeds"
     if equivalent(difference, margin):

@@ -104,8 +104,10 @@ def test_a_tracker_that_is_away_stops_nothing(where, monkeypatch):
 def test_the_verb_prints_a_line_for_each_check_and_exits_as_a_launch_would(
     bnsweep, monkeypatch, tmp_path
 ):
-    bad = doctor.Check("ray", False, "cannot be started", 3)
-    monkeypatch.setattr(doctor, "examine", lambda *_: iter([doctor.Check("torch", True, "x"), bad]))
+    bad = doctor.Finding("ray", False, "cannot be started", 3)
+    monkeypatch.setattr(
+        doctor, "examine", lambda *_: iter([doctor.Finding("torch", True, "x"), bad])
+    )
     said = bnsweep("doctor")
     assert said.code == 3
     assert said.out == "ok   torch    x\nSTOP ray      cannot be started\n"

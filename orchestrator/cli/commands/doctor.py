@@ -50,7 +50,7 @@ def doctor(
     return code
 
 
-def _mark(check: machine.Check) -> Text:
-    if check.ok:
+def _mark(finding: machine.Finding) -> Text:
+    if finding.ok:
         return Text("ok  ", "green")
-    return Text("STOP", "bold red") if check.exit_code else Text("note", "yellow")
+    return Text("STOP", "bold red") if finding.exit_code else Text("note", "yellow")

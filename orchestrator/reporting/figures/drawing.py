@@ -117,21 +117,21 @@ def panels(
 
 def legend(figure: Figure, axes: Sequence[Axes], paper: bool = False) -> None:
     """One legend below all panels; `paper` adds what the hollow markers are."""
-    found: dict[str, Any] = {}
+    handles: dict[str, Any] = {}
     for panel in axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    found = {label: found[label] for label in in_order(list(found))}
+            handles.setdefault(label, handle)
+    handles = {label: handles[label] for label in in_order(list(handles))}
     if paper:
-        (found["paper (hollow)"],) = axes[0].plot(
+        (handles["paper (hollow)"],) = axes[0].plot(
             [], [], color="0.4", marker="o", linestyle=":", markerfacecolor="white", linewidth=1
         )
-    widest = 0.75 + 0.075 * max((len(label) for label in found), default=0)  # inches
-    columns = max(1, min(len(found), int(figure.get_size_inches()[0] / widest)))
-    make_higher(figure, LEGEND_ROW * rows(len(found), columns))
+    widest = 0.75 + 0.075 * max((len(label) for label in handles), default=0)  # inches
+    columns = max(1, min(len(handles), int(figure.get_size_inches()[0] / widest)))
+    make_higher(figure, LEGEND_ROW * rows(len(handles), columns))
     figure.legend(
-        found.values(),
-        found.keys(),
+        handles.values(),
+        handles.keys(),
         loc="outside lower center",
         ncols=columns,
         frameon=False,
@@ -150,11 +150,11 @@ FEWEST_FOR_INTERVAL = 3
 and hide everything, so the seeds themselves are drawn."""
 
 
-def margin(found: Estimate) -> float:
+def margin(estimate: Estimate) -> float:
     """Half of the interval where it is worth drawing among many; else nan, which draws nothing."""
-    if found.half_width is None or found.n < FEWEST_FOR_INTERVAL:
+    if estimate.half_width is None or estimate.n < FEWEST_FOR_INTERVAL:
         return float("nan")
-    return found.half_width
+    return estimate.half_width
 
 
 def percent(axes: Sequence[Axes], label: str = "test accuracy (%)") -> None:
@@ -202,16 +202,16 @@ def logarithmic(axes: Axes) -> None:
 def names_below(axes: Axes, names: Sequence[str]) -> float:
     """Categories below groups of bars: without what all share, slanted where they are long, upright
     where they are many. Returns the inches of height that upright ones take (see `make_higher`)."""
-    shown = _distinct(names)
-    rotation = 0 if sum(map(len, shown)) <= 30 else 20 if len(shown) <= 3 else 90
-    axes.set_xticks(range(len(shown)), shown)
+    labels = _distinct(names)
+    rotation = 0 if sum(map(len, labels)) <= 30 else 20 if len(labels) <= 3 else 90
+    axes.set_xticks(range(len(labels)), labels)
     if rotation:
         axes.tick_params(axis="x", rotation=rotation)
         for text in axes.get_xticklabels():
             text.set(ha="right", rotation_mode="anchor")
             text.set_verticalalignment("center" if rotation == 90 else "top")
     axes.grid(axis="x", visible=False)
-    return CHARACTER * max(map(len, shown)) if rotation == 90 else 0.0
+    return CHARACTER * max(map(len, labels)) if rotation == 90 else 0.0
 
 
 def make_higher(figure: Figure, inches: float) -> None:
@@ -224,7 +224,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
     """Names of several parts, as `ResNet-8, lr 0.1`, without the parts that all of them have."""
     parts = [name.split(", ") for name in names]
     shared = set(parts[0]).intersection(*parts[1:]) if len(names) > 1 else set()
-    return [", ".join(part for part in found if part not in shared) for found in parts]
+    return [", ".join(part for part in name if part not in shared) for name in parts]
 
 
 def encode(figure: Figure, kind: str) -> bytes:
