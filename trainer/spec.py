@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any, Literal, Self
@@ -167,7 +167,7 @@ class TrialSpec(BaseModel):
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if problems := cross_field_problems(self):
-            raise ValueError("\n".join(problems))
+            raise RulesError(problems)
         return self
 
     def changed(self, **fields: Any) -> TrialSpec:
@@ -255,11 +255,19 @@ def layers_of(spec: TrialSpec) -> tuple[Layer, ...]:
     return descriptions.layers_of(spec.model, network_of(spec))
 
 
-def cross_field_problems(spec: TrialSpec) -> list[str]:
-    """What is wrong with fields taken together, each line beginning with the field's name."""
+class RulesError(ValueError):
+    """Fields of a trial that do not go together: the field and what is wrong with it, each."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__("\n".join(f"{field}: {message}" for field, message in problems))
+        self.problems = tuple(problems)
+
+
+def cross_field_problems(spec: TrialSpec) -> list[tuple[str, str]]:
+    """What is wrong with fields taken together: field and message."""
     hint = depth_problem(spec.model, spec.depth)
     return [
-        *([f"depth: {hint}"] if hint else []),
+        *([("depth", hint)] if hint else []),
         *_own_problems(spec),
         *_mode_problems(spec),
         *_data_problems(spec),
@@ -268,33 +276,34 @@ def cross_field_problems(spec: TrialSpec) -> list[str]:
     ]
 
 
-def _own_problems(spec: TrialSpec) -> Iterator[str]:
+def _own_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:
     """Of what is not built in."""
     if "/" in spec.model:
         for field in ("depth", "width"):
             if getattr(spec, field) != TrialSpec.model_fields[field].default:
-                yield f"{field}: {spec.model} has its own; leave it out"
+                yield field, f"{spec.model} has its own; leave it out"
     if spec.options and not spec.own:
-        yield "options: only mean something to a network or data set that is not built in"
+        yield "options", "only mean something to a network or data set that is not built in"
     if spec.augmentation and not spec.code_sha256:
-        yield "augmentation: needs code: FILE, which defines it"
+        yield "augmentation", "needs code: FILE, which defines it"
 
 
-def _mode_problems(spec: TrialSpec) -> Iterator[str]:
+def _mode_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:
     if spec.model not in NETWORKS:
         if spec.trainable == RANDOM_K and not spec.k:
-            yield "k: random_k needs k, the weights that train in each output channel (paper: 2)"
+            yield "k", "random_k needs k, the weights that train in each output channel (paper: 2)"
         return
     if spec.trainable == RANDOM_K:
         limit = _fewest_weights_of_a_channel(spec)
         if not spec.k:
-            yield "k: random_k needs k, the weights that train in each output channel (paper: 2)"
+            yield "k", "random_k needs k, the weights that train in each output channel (paper: 2)"
         elif spec.k > limit:
-            yield f"k: found {spec.k}; allowed: up to {limit}, all weights of the smallest channels"
+            all_weights = f"up to {limit}, all weights of the smallest channels"
+            yield "k", f"found {spec.k}; allowed: {all_weights}"
     elif spec.k:
-        yield f"k: only means something with trainable: random_k, not {spec.trainable}"
+        yield "k", f"only means something with trainable: random_k, not {spec.trainable}"
     if needs_shortcuts(spec.trainable) and not any(layer.shortcut for layer in _layers(spec)):
-        yield f"trainable: {spec.trainable} needs shortcuts, and {spec.model} has none"
+        yield "trainable", f"{spec.trainable} needs shortcuts, and {spec.model} has none"
 
 
 def _fewest_weights_of_a_channel(spec: TrialSpec) -> int:
@@ -309,70 +318,73 @@ def _layers(spec: TrialSpec) -> tuple[Layer, ...]:
     return descriptions.layers_of(spec.model, possible)
 
 
-def _data_problems(spec: TrialSpec) -> Iterator[str]:
+def _data_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:
     name, data = spec.dataset, data_set(spec.dataset)
     if data.storage == "folder" and not data.classes:
         if not spec.data_id:
-            yield f"data_id: {name} needs it: the name of its folder in the data folder"
+            yield "data_id", f"{name} needs it: the name of its folder in the data folder"
         if spec.classes < 2:
-            yield f"classes: {name} needs the number of classes, at least 2"
+            yield "classes", f"{name} needs the number of classes, at least 2"
     elif not data.flexible and name in DATA_SETS:
         for field in ("classes", "image_size", "data_id"):
             if getattr(spec, field):
-                yield f"{field}: is given by dataset: {name}; leave it out"
+                yield field, f"is given by dataset: {name}; leave it out"
     images = data.train_images
     if spec.train_subset > images > 0 and data.storage != "generated":
-        yield f"train_subset: found {spec.train_subset}; allowed: up to the {images} of {name}"
+        yield "train_subset", f"found {spec.train_subset}; allowed: up to the {images} of {name}"
     if name not in DATA_SETS or spec.model not in NETWORKS:
         return
     size, (low, high) = image_size_of(spec), NETWORKS[spec.model].sides
     if not low <= size <= high:
         field = "image_size" if spec.image_size or not data.side else "dataset"
         yield (
-            f"{field}: found images of {size}x{size} pixels; allowed for {spec.model}: "
-            f"{low}x{low} to {high}x{high}"
+            field,
+            f"found images of {size}x{size} pixels; allowed for {spec.model}: "
+            f"{low}x{low} to {high}x{high}",
         )
 
 
-def _schedule_problems(spec: TrialSpec) -> Iterator[str]:
+def _schedule_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:
     if spec.milestones and spec.schedule != "step":
-        yield f"milestones: only mean something with schedule: step, not {spec.schedule}"
+        yield "milestones", f"only mean something with schedule: step, not {spec.schedule}"
     elif late := [m for m in spec.milestones if m >= max(spec.epochs, 1)]:
         yield (
-            f"milestones: found {late[0]}; allowed: within the {spec.epochs} epochs "
-            "(left out: the paper's at 1/2 and 3/4)"
+            "milestones",
+            f"found {late[0]}; allowed: within the {spec.epochs} epochs "
+            "(left out: the paper's at 1/2 and 3/4)",
         )
     if list(spec.milestones) != sorted(set(spec.milestones)):
-        yield f"milestones: found {list(spec.milestones)}; allowed: an ascending list"
+        yield "milestones", f"found {list(spec.milestones)}; allowed: an ascending list"
     if spec.lr_decay != 0.1 and spec.schedule not in ("step", "exponential"):
-        yield f"lr_decay: only means something with step or exponential, not {spec.schedule}"
+        yield "lr_decay", f"only means something with step or exponential, not {spec.schedule}"
     if spec.warmup_epochs and spec.warmup_epochs >= spec.epochs:
-        yield f"warmup_epochs: found {spec.warmup_epochs}; allowed: below epochs ({spec.epochs})"
+        yield "warmup_epochs", f"found {spec.warmup_epochs}; allowed: below epochs ({spec.epochs})"
     yield from _restart_problems(spec)
     if spec.nesterov and (spec.optimizer != "sgd" or not spec.momentum):
-        yield "nesterov: only means something with optimizer: sgd and a momentum"
+        yield "nesterov", "only means something with optimizer: sgd and a momentum"
 
 
-def _restart_problems(spec: TrialSpec) -> Iterator[str]:
+def _restart_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:
     decaying, period = spec.epochs - spec.warmup_epochs, spec.restart_epochs
     if spec.schedule != "cosine_restarts":
         if period:
-            yield f"restart_epochs: only mean something with cosine_restarts, not {spec.schedule}"
+            yield "restart_epochs", f"only mean something with cosine_restarts, not {spec.schedule}"
     elif not period:
-        yield "restart_epochs: schedule: cosine_restarts needs the epochs between restarts"
+        yield "restart_epochs", "schedule: cosine_restarts needs the epochs between restarts"
     elif decaying > 0 and decaying % period:
-        yield f"restart_epochs: found {period}; allowed: a divisor of {decaying}, for whole periods"
+        divisor = f"a divisor of {decaying}, for whole periods"
+        yield "restart_epochs", f"found {period}; allowed: {divisor}"
 
 
-def _weights_problems(spec: TrialSpec) -> Iterator[str]:
+def _weights_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:
     if spec.weights == "pretrained":
         if not spec.weights_sha256:
-            yield "weights: pretrained needs a file; allowed: weights_file: PATH beside it"
+            yield "weights", "pretrained needs a file; allowed: weights_file: PATH beside it"
         for field in ("init", "bn_init"):
             if getattr(spec, field) != TrialSpec.model_fields[field].default:
-                yield f"{field}: means nothing with weights: pretrained"
+                yield field, "means nothing with weights: pretrained"
     elif spec.weights_sha256:
-        yield "weights_sha256: only means something with weights: pretrained"
+        yield "weights_sha256", "only means something with weights: pretrained"
 
 
 def depth_problem(model: str, depth: int) -> str:

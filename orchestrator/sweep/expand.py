@@ -1,23 +1,27 @@
-"""From a sweep file's sections to its trials: axes × paired groups × seeds, less `exclude`, plus
-`include`."""
+"""From a sweep file to its trials: axes × paired groups × seeds, less `exclude`, plus `include`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from orchestrator.sweep import weights_file
-from orchestrator.sweep.recipes import recipe_fields
-from orchestrator.sweep.sections import Draft, Fields
-from orchestrator.sweep.yaml_text import Problems
+from orchestrator.sweep.fields import SCHEMAS, as_meant
+from orchestrator.sweep.problems import Place, Problems
+from orchestrator.sweep.recipes import RECIPES, recipe_fields
+from orchestrator.sweep.sweep_file import SweepFile, columns_of, listed
+from orchestrator.sweep.yaml_text import Node
 from trainer.spec import TrialSpec, depth_problem
 
 MAX_TRIALS = 100_000
+MAX_COMPARISONS = 10_000_000
+"""Of trials with exclusions."""
 
 _CAUSES = {
     "k": "trainable",
@@ -34,149 +38,197 @@ _CAUSES = {
 _DEFAULTS: Mapping[str, Any] = dict(TrialSpec())
 
 
-def expand(
-    draft: Draft, where: str, problems: Problems, *, overridden: bool = False
-) -> tuple[TrialSpec, ...]:
-    """The trials in a stable order: axes as in the file, then paired groups, the last one fastest,
-    the seeds inside; further points at the end.
+class Part(NamedTuple):
+    """Values that a sweep file gives together, and where it does."""
 
-    `overridden`: an exclusion may match nothing, since the values that it was meant for may have
-    been replaced from the command line.
+    values: Mapping[str, Any]
+    key: str
+    node: Node
+    row: int | None = None
+    """Which values these are, of a mapping of fields to lists."""
+
+    def place(self, name: str) -> Place:
+        """Where the value of a field stands."""
+        entry = self.node.entries[name]
+        return (entry if self.row is None else entry.items[self.row]).place
+
+
+Point = tuple[Part, ...]
+"""What makes a configuration: the base first, a later part before an earlier one."""
+
+
+def expand(
+    file: SweepFile, root: Node, problems: Problems, *, overridden: bool = False
+) -> tuple[tuple[TrialSpec, ...], dict[str, Path]]:
+    """The trials, and the files of pretrained weights that they begin with, by sha256.
+
+    The order is stable: axes as in the file, then paired groups, the last one fastest, the seeds
+    inside; further points at the end.
+
+    `root`: the nodes that the file was read from. `overridden`: an exclusion may match nothing,
+    since the values that it was meant for may have been replaced from the command line.
     """
-    count = _count(draft)
+    count = _count(file)
     if count > MAX_TRIALS:
-        problems.add(where, "axes", f"found {count:,} trials; allowed: at most {MAX_TRIALS:,}")
-        return ()
-    expansion = _Expansion(draft, problems)
-    expansion.add_product(where)
+        problems.add(root.place, "axes", f"found {count:,} trials", f"at most {MAX_TRIALS:,}")
+        return (), {}
+    if count * len(file.exclude) > MAX_COMPARISONS:
+        message = f"found {len(file.exclude):,} exclusions for {count:,} trials"
+        allowed = f"at most {MAX_COMPARISONS // count:,} for that many"
+        problems.add(root.entry("exclude").place, "exclude", message, allowed)
+        return (), {}
+    expansion = _Expansion(file, root, problems)
+    expansion.add_product()
     expansion.add_includes()
     if not overridden:
         expansion.refuse_idle_exclusions()
-    if not expansion.trials and not problems.lines:
-        problems.add(where, "exclude", "drops every trial; allowed: at least one is left")
-    return tuple(expansion.trials)
+    if not expansion.trials and not problems.records:
+        problems.add(root.place, "exclude", "drops every trial", "at least one is left")
+    return tuple(expansion.trials), expansion.files
 
 
-def check_depths(draft: Draft, problems: Problems) -> None:
+def check_depths(root: Node, problems: Problems) -> None:
     """Impossible depths of a file whose other mistakes keep it from being expanded.
 
     Only where one model is meant: the rest of the rules between fields needs whole points.
     """
-    columns = [draft.axes, *draft.paired, *({k: [v] for k, v in p.items()} for p in draft.include)]
-    settings = [draft.base.get("depth"), *(s for c in columns for s in c.get("depth", ()))]
-    if any("model" in column for column in columns) or any(
-        "model:" in line for line in problems.lines
-    ):
+    base, others = root.entry("base"), [*listed(root, "include"), *columns_of(root)]
+    model = _model(root, base)
+    if model is None or any("model" in node.entries for _, node in others):
         return
-    given = {"model": draft.base["model"].value} if "model" in draft.base else {}
-    model = recipe_fields(draft.recipe, given).get("model", _DEFAULTS["model"])
-    for setting in settings:
-        hint = depth_problem(model, setting.value) if setting else ""
-        if setting and hint:
-            problems.add(setting.where, setting.label, hint)
+    for key, node in [("base", base), *others]:
+        depths = node.entry("depth")
+        for item in depths.items or [depths]:
+            depth = as_meant(item, SCHEMAS["depth"])
+            if type(depth) is int and depth > 0 and (hint := depth_problem(model, depth)):
+                problems.add(item.place, f"{key}.depth", hint)
 
 
-def _count(draft: Draft) -> int:
+def _model(root: Node, base: Node) -> str | None:
+    """The model of the base, or the recipe's; None where it is itself a mistake."""
+    recipe = root.entry("recipe").raw
+    given = {key: as_meant(n, SCHEMAS[key]) for key, n in base.entries.items() if key == "model"}
+    fields = recipe_fields(recipe if recipe in RECIPES else "", given)
+    model = fields.get("model", _DEFAULTS["model"])
+    return model if model in SCHEMAS["model"]["enum"] else None
+
+
+def _count(file: SweepFile) -> int:
     """Trials before exclusions."""
-    lengths = [len(values) for values in draft.axes.values()]
-    lengths += [len(next(iter(group.values()), ())) for group in draft.paired]
-    points = math.prod(lengths) + len(draft.include)
-    return points * len(draft.seeds)
+    lengths = [len(values) for values in file.axes.values()]
+    lengths += [len(next(iter(group.values()), ())) for group in file.paired]
+    return (math.prod(lengths) + len(file.include)) * len(file.numbered_seeds)
 
 
-def _points(draft: Draft) -> Iterator[Fields]:
-    """The combinations, each on top of the base."""
-    axes = [[{name: value} for value in values] for name, values in draft.axes.items()]
-    paired = [
-        [dict(zip(group, row, strict=True)) for row in zip(*group.values(), strict=True)]
-        for group in draft.paired
-    ]
-    for parts in product(*axes, *paired):
-        point = dict(draft.base)
-        for part in parts:
-            point.update(part)
-        yield point
+def _rows(columns: Mapping[str, Sequence[Any]], key: str, node: Node) -> list[Part]:
+    """The points of fields that move together."""
+    rows = enumerate(zip(*columns.values(), strict=True))
+    return [Part(dict(zip(columns, row, strict=True)), key, node, index) for index, row in rows]
 
 
 @dataclass
 class _Expansion:
-    draft: Draft
+    file: SweepFile
+    root: Node
     problems: Problems
-    trials: dict[TrialSpec, str] = field(default_factory=dict)
+    trials: dict[TrialSpec, Place] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
     idle: set[int] = field(default_factory=set)
     """Numbers of the exclusions that have dropped nothing yet."""
 
     def __post_init__(self) -> None:
-        self.idle = set(range(len(self.draft.exclude)))
+        self.idle = set(range(len(self.file.exclude)))
         self.exclusions = [
-            {name: {setting.value for setting in values} for name, values in columns.items()}
-            for columns in self.draft.exclude
+            {name: set(values) for name, values in columns.items()} for columns in self.file.exclude
         ]
+        self.base = Part(self.file.base, "base", self.root.entry("base"))
 
-    def add_product(self, where: str) -> None:
-        for point in _points(self.draft):
+    def points(self) -> Iterator[Point]:
+        axes, *groups = columns_of(self.root)
+        rows = [_rows({name: values}, *axes) for name, values in self.file.axes.items()]
+        rows += [_rows(pair, *group) for pair, group in zip(self.file.paired, groups, strict=True)]
+        return product([self.base], *rows)
+
+    def add_product(self) -> None:
+        for point in self.points():
             fields = self.fields(point)
-            seeds = [seed for seed in self.draft.seeds if not self.excluded(fields, seed)]
+            seeds = self.kept_seeds(fields)
             if seeds:
-                self.add(point, fields, seeds, where)
+                self.add(point, fields, seeds, self.root.place)
 
     def add_includes(self) -> None:
-        for extra, where in zip(self.draft.include, self.draft.include_where, strict=True):
-            point = {**self.draft.base, **extra}
-            seed = point.pop("seed", None)
+        extras = listed(self.root, "include")
+        for values, (key, node) in zip(self.file.include, extras, strict=True):
+            point = (self.base, Part(values, key, node))
             fields = self.fields(point)
-            self.add(point, fields, [seed.value] if seed else list(self.draft.seeds), where)
+            seeds = [fields.pop("seed")] if "seed" in fields else list(self.file.numbered_seeds)
+            self.add(point, fields, seeds, node.place)
 
-    def fields(self, point: Fields) -> dict[str, Any]:
+    def fields(self, point: Point) -> dict[str, Any]:
         """The point's values on top of the recipe's; a file of weights becomes what it means."""
-        own = {name: setting.value for name, setting in point.items()}
+        own = {name: value for part in point for name, value in part.values.items()}
         if weights_file.KEY in own:
-            own["weights_sha256"] = own.pop(weights_file.KEY)
+            path = own.pop(weights_file.KEY)
+            own["weights_sha256"] = weights_file.sha256(path)
             own.setdefault("weights", "pretrained")
-        return recipe_fields(self.draft.recipe, own)
+            self.files[own["weights_sha256"]] = path
+        return recipe_fields(self.file.recipe, own)
 
-    def excluded(self, fields: dict[str, Any], seed: int) -> bool:
-        hit = False
-        for number, exclusion in enumerate(self.exclusions):
-            if all(
-                (seed if name == "seed" else fields.get(name, _DEFAULTS[name])) in values
-                for name, values in exclusion.items()
-            ):
-                self.idle.discard(number)
-                hit = True
-        return hit
+    def kept_seeds(self, fields: dict[str, Any]) -> list[int]:
+        """The seeds of a configuration that no exclusion drops."""
+        values = {**_DEFAULTS, **fields}
+        matching = [
+            (number, exclusion.get("seed"))
+            for number, exclusion in enumerate(self.exclusions)
+            if all(name == "seed" or values[name] in dropped for name, dropped in exclusion.items())
+        ]
+        kept = []
+        for seed in self.file.numbered_seeds:
+            hits = [number for number, seeds in matching if seeds is None or seed in seeds]
+            self.idle.difference_update(hits)
+            if not hits:
+                kept.append(seed)
+        return kept
 
-    def add(self, point: Fields, fields: dict[str, Any], seeds: list[int], where: str) -> None:
+    def add(self, point: Point, fields: dict[str, Any], seeds: list[int], place: Place) -> None:
         spec = self.validated(point, fields)
         if spec is None:
             return
         for seed in seeds:
             trial = spec.model_copy(update={"seed": seed})
             if trial in self.trials:
-                first = self.trials[trial]
-                message = f"{trial.trial_id} comes twice, first from {first}; allowed: once"
-                self.problems.add(where, "duplicate trial", message)
-            self.trials.setdefault(trial, where)
+                message = f"{trial.trial_id} comes twice, first from {self.trials[trial]}"
+                self.problems.add(place, "duplicate trial", message, "once")
+            self.trials.setdefault(trial, place)
 
-    def validated(self, point: Fields, fields: dict[str, Any]) -> TrialSpec | None:
+    def validated(self, point: Point, fields: dict[str, Any]) -> TrialSpec | None:
         try:
             return TrialSpec.model_validate(fields)
         except ValidationError as error:
-            for line in _cross_field_lines(error):
-                name, message = line.split(": ", 1)
-                given = point.get(name)
-                cause = given or point.get(_CAUSES.get(name, ""))
-                where = cause.where if cause else self.draft.recipe_where
-                self.problems.add(where, given.label if given else name, message)
+            for name, message in _rules_broken(error):
+                given, cause = _giver(point, name), _giver(point, _CAUSES.get(name, ""))
+                if given:
+                    self.problems.add(given.place(name), f"{given.key}.{name}", message)
+                elif cause:
+                    self.problems.add(cause.place(_CAUSES[name]), name, message)
+                else:
+                    self.problems.add(self.root.entry("recipe").place, name, message)
             return None
 
     def refuse_idle_exclusions(self) -> None:
         for number in sorted(self.idle):
-            settings = next(iter(self.draft.exclude[number].values()))
-            label = f"exclude[{number}]"
-            message = "matches no combination; allowed: values that the sweep has"
-            self.problems.add(settings[0].where, label, message)
+            node = self.root.entry("exclude").items[number]
+            first = next(iter(node.entries.values()))
+            message, allowed = "matches no combination", "values that the sweep has"
+            self.problems.add(first.place, f"exclude[{number}]", message, allowed)
 
 
-def _cross_field_lines(error: ValidationError) -> list[str]:
-    return [line for item in error.errors() for line in str(item["ctx"]["error"]).splitlines()]
+def _giver(point: Point, name: str) -> Part | None:
+    """The part that gives a configuration its value of a field."""
+    return next((part for part in reversed(point) if name in part.values), None)
+
+
+def _rules_broken(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """Field and message of each rule between fields that a trial breaks."""
+    for item in error.errors(include_url=False):
+        yield from item["ctx"]["error"].problems

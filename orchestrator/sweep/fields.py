@@ -1,30 +1,38 @@
-"""Reads one field of a trial spec from YAML: the value as meant, or what is allowed instead."""
+"""Reads one value of a sweep file from YAML: the value as meant, or what is allowed instead."""
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cache, lru_cache
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import (
+    Field,
+    GetPydanticSchema,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
-from orchestrator.sweep.yaml_text import Node, Problems
+from orchestrator.sweep.yaml_text import Node
 from trainer.data_sets import DATA_SETS
 from trainer.modes import MODES
 from trainer.networks.descriptions import NETWORKS
 from trainer.spec import TrialSpec
 
+Schema = Mapping[str, Any]
 
-class _Schemas(Mapping[str, Mapping[str, Any]]):
+
+class _Schemas(Mapping[str, Schema]):
     """Field name → its JSON schema: the one source for reading, messages and the editor's schema.
 
     Networks, data sets and freezing modes may be added while a program runs.
     """
 
-    def __getitem__(self, name: str) -> Mapping[str, Any]:
+    def __getitem__(self, name: str) -> Schema:
         return _schemas((*NETWORKS,), (*DATA_SETS,), (*MODES,))[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -35,49 +43,66 @@ class _Schemas(Mapping[str, Mapping[str, Any]]):
 
 
 @lru_cache(maxsize=1)
-def _schemas(*_tables: tuple[str, ...]) -> Mapping[str, Mapping[str, Any]]:
+def _schemas(*_tables: tuple[str, ...]) -> Mapping[str, Schema]:
     """As they are while the tables hold these names."""
     return MappingProxyType(TrialSpec.model_json_schema()["properties"])
 
 
-SCHEMAS: Mapping[str, Mapping[str, Any]] = _Schemas()
+SCHEMAS: Mapping[str, Schema] = _Schemas()
 
-_SWITCH = {"yes": True, "on": True, "no": False, "off": False}
-
-
-class Setting(NamedTuple):
-    """A value that a sweep file gives to a field, and where it does."""
-
-    value: Any
-    where: str
-    label: str
-    """The key in messages: `axes.depth`."""
+MAX_ITEMS = 1000
+"""The longest list that is one value of a field."""
+_SWITCH = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
 
 
-def nearest(word: str, allowed: Iterable[str]) -> str:
-    """`; did you mean depth?` where something allowed is spelled nearly so, else nothing."""
-    close = difflib.get_close_matches(word[:80], list(allowed), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
+def refusal(message: str, allowed: str = "", **hint: Any) -> PydanticCustomError:
+    """What a validator raises: a `Problem` that its node and key are added to."""
+    return PydanticCustomError("refused", "refused", {"parts": (message, allowed), "hint": hint})
 
 
-def read_field(name: str, node: Node, problems: Problems, label: str) -> Setting | None:
-    """The value of field `name`; a problem (keyed `label`) and None where it has no such value."""
-    schema = SCHEMAS[name]
-    try:
-        value = _adapter(name).validate_python(_as_meant(node, schema))
-    except ValidationError:
-        problems.add(node.where, label, mismatch(node, schema))
-        return None
-    return Setting(value, node.where, label)
+def reading(meant: Schema | str, words: str = "", written: Any = None) -> WrapValidator:
+    """Reads a node as meant for what a schema describes, or for a trial's field of this name.
+
+    `words`: what is allowed, where the schema does not say it well. `written`: the type to show
+    editors, where more is read than the field has. What is no node, such as a field of a stored
+    sweep, is taken as it is.
+    """
+
+    def read(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        if not isinstance(value, Node):
+            return handler(value)
+        schema = SCHEMAS[meant] if isinstance(meant, str) else meant
+        try:
+            return handler(as_meant(value, schema))
+        except ValidationError:
+            raise mismatch(value, schema, words) from None
+
+    return WrapValidator(read, **({} if written is None else {"json_schema_input_type": written}))
 
 
-def mismatch(node: Node, schema: Mapping[str, Any]) -> str:
+def typed(kind: Any) -> GetPydanticSchema:
+    """Annotates what is read as `kind`, a type that only the running program knows."""
+    return GetPydanticSchema(lambda _, handler: handler(kind))
+
+
+def whole(low: int, high: int) -> Any:
+    """The type of a whole number within bounds."""
+    words = f"a whole number from {low} to {high}"
+    bounds = Field(ge=low, le=high, strict=True)
+    return Annotated[int, bounds, reading({"type": "integer"}, words)]
+
+
+def mismatch(node: Node, schema: Schema, words: str = "") -> PydanticCustomError:
     """`found …; allowed …` for a value that is not what `schema` describes."""
-    hint = nearest(node.raw, schema["enum"]) if "enum" in schema else ""
-    return f"found {node.shown()}{_surprise(node, schema)}; allowed: {allowed(schema)}{hint}"
+    if schema.get("type") == "array" and len(node.items) > MAX_ITEMS:
+        return refusal(f"found {len(node.items):,} values in one list", f"at most {MAX_ITEMS:,}")
+    hint = {"word": node.raw, "choices": tuple(schema["enum"])} if "enum" in schema else {}
+    return refusal(
+        f"found {node.shown()}{_surprise(node, schema)}", words or allowed(schema), **hint
+    )
 
 
-def allowed(schema: Mapping[str, Any]) -> str:
+def allowed(schema: Schema) -> str:
     """What a JSON schema allows, in words."""
     if "enum" in schema:
         return ", ".join(schema["enum"])
@@ -87,13 +112,13 @@ def allowed(schema: Mapping[str, Any]) -> str:
     if kind == "boolean":
         return "true or false"
     if kind == "array":
-        return f"a list, each {allowed(schema['items'])}"
+        return f"a list, each {allowed(schema.get('items', {}))}"
     if "const" in schema:
         return str(schema["const"])
     return f"text that matches {schema['pattern']}" if "pattern" in schema else "text"
 
 
-def _bounds(schema: Mapping[str, Any]) -> str:
+def _bounds(schema: Schema) -> str:
     words = {
         "minimum": "of at least",
         "exclusiveMinimum": "above",
@@ -104,23 +129,28 @@ def _bounds(schema: Mapping[str, Any]) -> str:
     return " " + " and ".join(parts) if parts else ""
 
 
-def _as_meant(node: Node, schema: Mapping[str, Any]) -> Any:
-    """The node's value for a field of this schema: `3e6` as an int, `off` as a switch or a word."""
+def as_meant(node: Node, schema: Schema) -> Any:
+    """The node's value for a field of this schema: `3e6` as an int, `off` as a switch or a word.
+
+    Hashable, and None where the node cannot be meant for the field.
+    """
     kind, value = schema.get("type"), node.value
     if isinstance(value, list):
-        return tuple(_as_meant(item, schema.get("items", {})) for item in value[:1000])
+        if kind != "array" or len(value) > MAX_ITEMS:
+            return None
+        return tuple(as_meant(item, schema.get("items", {})) for item in value)
     if isinstance(value, dict):
-        return {}
+        return None
     if kind == "integer" and isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
-    if kind == "boolean" and not node.quoted:
+    if kind == "boolean":
         return _SWITCH.get(node.raw.lower(), value)
-    if kind == "string" and not node.quoted and value is not None:
+    if kind == "text" or (kind == "string" and not node.quoted and value is not None):
         return node.raw
     return value
 
 
-def _surprise(node: Node, schema: Mapping[str, Any]) -> str:
+def _surprise(node: Node, schema: Schema) -> str:
     """What YAML would have made of a number written in an odd way."""
     if schema.get("type") not in ("integer", "number") or not isinstance(node.value, str):
         return ""
@@ -132,13 +162,3 @@ def _surprise(node: Node, schema: Mapping[str, Any]) -> str:
         minutes, seconds = node.raw.split(":")
         return f" (YAML would read {int(minutes) * 60 + int(seconds)})"
     return ""
-
-
-@cache
-def _adapter(name: str) -> TypeAdapter[Any]:
-    info = TrialSpec.model_fields[name]
-    strict = ConfigDict(strict=True, allow_inf_nan=False)
-    annotation: Any = info.annotation
-    for constraint in info.metadata:
-        annotation = Annotated[annotation, constraint]
-    return TypeAdapter(annotation, config=strict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 from orchestrator.errors import SweepError
 from orchestrator.sweep import overrides as command_line
+from orchestrator.sweep import sweep_file
 from orchestrator.sweep.expand import check_depths, expand
+from orchestrator.sweep.problems import Problems
 from orchestrator.sweep.resources import Resources
-from orchestrator.sweep.sections import read_sections
-from orchestrator.sweep.yaml_text import Problems, compose
+from orchestrator.sweep.yaml_text import MAX_BYTES, compose
 from trainer.spec import TrialSpec
 
 __all__ = ["Resources", "SweepError", "SweepSpec", "load", "parse"]
@@ -52,13 +54,24 @@ class SweepSpec(BaseModel):
 def load(path: Path | str, overrides: Sequence[str] = ()) -> SweepSpec:
     """The sweep in a file. Raises SweepError: a line for each problem, all at once."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = _text(Path(path))
     except UnicodeDecodeError as error:
         raise SweepError(f"{path}: not text in UTF-8 (byte {error.start})") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SweepError(f"{path}: cannot be read: {reason}{_near(Path(path))}") from error
     return parse(text, str(path), overrides, Path(path).parent)
+
+
+def _text(path: Path) -> str:
+    """The file's text; neither a device nor a pipe, and no more than a sweep file may have."""
+    if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+        raise SweepError(f"{path}: found a device or a pipe; allowed: a regular file")
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise SweepError(f"{path}: found more than {MAX_BYTES:,} bytes; allowed: at most that")
+    return content.decode("utf-8-sig")
 
 
 def _near(path: Path) -> str:
@@ -78,23 +91,24 @@ def parse(
     """
     problems = Problems()
     root = command_line.apply(compose(text, filename, problems), overrides, problems)
-    draft = read_sections(root, folder, problems)
-    if problems.lines:
-        check_depths(draft, problems)
+    file = sweep_file.read(root, folder, problems)
+    if problems.records:
+        check_depths(root, problems)
     problems.raise_if_any()
-    trials = expand(draft, root.where, problems, overridden=bool(overrides))
+    assert file is not None
+    trials, files = expand(file, root, problems, overridden=bool(overrides))
     problems.raise_if_any()
-    swept = [*draft.axes, *(name for group in draft.paired for name in group)]
-    swept += [name for point in draft.include for name in point]
+    swept = [*file.axes, *(name for group in file.paired for name in group)]
+    swept += [name for point in file.include for name in point]
     return SweepSpec(
-        name=draft.name,
-        description=draft.description,
+        name=file.name,
+        description=file.description,
         source=text,
         filename=filename,
         overrides=tuple(overrides),
         axes=tuple(dict.fromkeys(name for name in swept if name != "seed")),
-        resources=draft.resources,
-        retries=draft.retries,
+        resources=file.resources,
+        retries=file.retries,
         trials=trials,
-        files=draft.files,
+        files=files,
     )

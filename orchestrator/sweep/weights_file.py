@@ -9,26 +9,34 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from orchestrator.sweep.yaml_text import Node, Problems
+from orchestrator.sweep.fields import refusal
+from orchestrator.sweep.yaml_text import Node
 
 KEY = "weights_file"
 
 
-def locate(node: Node, label: str, folder: Path, problems: Problems) -> tuple[str, Path] | None:
-    """sha256 and absolute path of the file that `node` names, relative to `folder` or to here."""
+def locate(node: Node, folder: Path) -> Path:
+    """The absolute path of the file that `node` names, relative to `folder` or to here.
+
+    Raises what a validator raises where it cannot be read.
+    """
     if not isinstance(node.value, str) or not node.value:
-        problems.add(node.where, label, f"found {node.shown()}; allowed: the path of a file")
-        return None
+        raise refusal(f"found {node.shown()}", "the path of a file")
     candidates = [(folder / node.value).absolute(), Path(node.value).absolute()]
     try:
         path = next((path for path in candidates if path.is_file()), None)
         if path is not None:
-            return _sha256(path, path.stat().st_mtime_ns), path
-        reason = "no such file; allowed: a path from the sweep file's folder or from here"
+            sha256(path)
+            return path
     except (OSError, ValueError) as error:
-        reason = f"cannot be read: {error}"
-    problems.add(node.where, label, f"found {node.shown()}: {reason}")
-    return None
+        raise refusal(f"found {node.shown()}: cannot be read: {error}") from error
+    allowed = "a path from the sweep file's folder or from here"
+    raise refusal(f"found {node.shown()}: no such file", allowed)
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file's content, read once for as long as the file does not change."""
+    return _sha256(path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=256)

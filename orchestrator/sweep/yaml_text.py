@@ -3,30 +3,31 @@
 Plain scalars are read by our own few rules: `true`/`false`, `null`, decimal numbers (`3e6` and
 `1e-4` included), everything else is text. What YAML 1.1 would read differently (`off`, `014`,
 `1:30`) stays text, and the field it is meant for decides: a switch takes `off`, a number refuses
-`014`. Only composed nodes are used, so no tag can build an object.
+`014`. Only composed nodes are used, so no tag can build an object. What aliases share stays shared,
+and is counted as if written out: a short text cannot stand for a file that is too long to read.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import yaml
 
-from orchestrator.errors import SweepError
+from orchestrator.sweep.problems import Place, Problems, one_line
 
 Scalar = str | int | float | bool | None
 
-MAX_BYTES = 4_000_000
-MAX_PROBLEMS = 40
+MAX_BYTES = 500_000
+MAX_NODES = 20_000
+"""Keys and values, with aliases written out; more would take over a second to read."""
+_TOO_MANY = f"found more than {MAX_NODES:,} keys and values, with aliases written out"
 _STANDARD = "tag:yaml.org,2002:"
 _TAGS = ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "seq", "map")
 """What YAML itself resolves to; `read_scalar` decides anew, so they mean nothing here."""
 _INT = re.compile(r"[-+]?(0|[1-9][0-9_]{0,30})")
 _FLOAT = re.compile(r"[-+]?(0|[1-9][0-9_]{0,30})?(\.[0-9]{0,30})?([eE][-+]?[0-9]{1,3})?")
-_PLACE = re.compile(r".*?:([0-9]+): ")
 _SYNTAX = {
     "expected <block end>": "the indentation does not fit the lines above",
     "mapping values are not allowed here": "a ':' where none can be; check the indentation, and "
@@ -44,90 +45,87 @@ class Node:
     """A value and where it was written; an entry of a mapping stands where its key stands."""
 
     value: Scalar | list[Node] | dict[str, Node]
-    where: str
-    """`file:line`, or the `--set` that gave it."""
+    place: Place
     raw: str = ""
     """A scalar as it was written."""
     quoted: bool = False
+    size: int = 1
+    """How many keys and values this is, with aliases written out."""
 
     def shown(self) -> str:
         """The value for a message, short."""
         if isinstance(self.value, dict):
-            return "a mapping"
+            return "a mapping" if self.value else "an empty mapping"
         if isinstance(self.value, list):
-            return "a list"
+            return "a list" if self.value else "an empty list"
         if self.value is None:
             return "nothing"
         text = f'"{self.raw}"' if self.quoted else self.raw
         return one_line(text, 60)
 
+    @property
+    def entries(self) -> dict[str, Node]:
+        """The entries of a mapping; none for anything else."""
+        return self.value if isinstance(self.value, dict) else {}
 
-def one_line(text: str, most: int = 2000) -> str:
-    """The text on one printable line of at most `most` characters."""
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: most + 1])
-    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+    @property
+    def items(self) -> list[Node]:
+        """The items of a list; none for anything else."""
+        return self.value if isinstance(self.value, list) else []
 
-
-@dataclass
-class Problems:
-    """Collects what is wrong with a file, so that the user sees all of it at once."""
-
-    lines: dict[str, None] = field(default_factory=dict)
-
-    def add(self, where: str, key: str, message: str) -> None:
-        """One line; the same line twice is one problem."""
-        parts = [where, one_line(key, 80), message] if key else [where, message]
-        self.lines[one_line(": ".join(parts))] = None
-
-    def raise_if_any(self) -> None:
-        """End with a `SweepError` of all lines (the first 40 of very many)."""
-        lines = sorted(self.lines, key=_line_number)
-        if len(lines) > MAX_PROBLEMS:
-            rest = len(lines) - MAX_PROBLEMS
-            lines = [*lines[:MAX_PROBLEMS], f"… and {rest} more problems of these kinds"]
-        if lines:
-            raise SweepError(*lines)
+    def entry(self, key: str) -> Node:
+        """The entry of a mapping; nothing, at the mapping's own place, where it has none."""
+        return self.entries.get(key) or Node(None, self.place)
 
 
-def _line_number(problem: str) -> float:
-    """Where in the file the problem is; those of `--set` come last, as they were found."""
-    place = _PLACE.match(problem)
-    return int(place[1]) if place else math.inf
+class _TooManyNodesError(yaml.MarkedYAMLError):
+    pass
+
+
+class _BoundedSafeLoader(yaml.SafeLoader):
+    """Gives up where a text has more nodes than are read."""
+
+    nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        node = super().compose_node(parent, index)
+        self.nodes += 1
+        if node and self.nodes > MAX_NODES:
+            raise _TooManyNodesError(problem_mark=node.start_mark)
+        return node
 
 
 def compose(text: str, name: str, problems: Problems, *, line: bool = True) -> Node:
     """The document in `text` as nodes, `name:line` their places (`line=False`: `name` alone).
 
-    Raises SweepError where the text is no YAML at all; duplicate keys, tags and keys that are not
-    text are added to `problems`.
+    Nothing where the text is no YAML at all. Why, duplicate keys, tags, keys that are not text and
+    too many values are added to `problems`.
     """
-    if len(text) > MAX_BYTES:
-        raise SweepError(f"{name}: found {len(text):,} characters; allowed {MAX_BYTES:,}")
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_BoundedSafeLoader)
+        if root is not None:
+            return _Converter(name, problems, line).convert(root)
+    except RecursionError:
+        problems.add(Place(name), "", "nested too deeply")
     except yaml.MarkedYAMLError as error:
-        raise SweepError(one_line(_syntax_line(error, name, line))) from error
+        mark = error.problem_mark or error.context_mark
+        place = Place(name, mark.line + 1 if mark and line else None)
+        problems.add(place, "", *_syntax(error))
     except yaml.reader.ReaderError as error:
-        raise SweepError(
-            f"{name}: not text: {error.reason} at position {error.position}"
-        ) from error
-    except RecursionError as error:
-        raise SweepError(f"{name}: nested too deeply") from error
-    except (ValueError, OverflowError) as error:  # an escape such as "\UFFFFFFFF"
-        raise SweepError(f"{name}: not YAML: an escape that is no character") from error
-    if root is None:
-        return Node(None, f"{name}:1" if line else name)
-    return _Converter(name, problems, line).convert(root)
+        problems.add(Place(name), "", f"not text: {error.reason} at position {error.position}")
+    except (ValueError, OverflowError):  # an escape such as "\UFFFFFFFF"
+        problems.add(Place(name), "", "not YAML: an escape that is no character")
+    return Node(None, Place(name, 1 if line else None))
 
 
-def _syntax_line(error: yaml.MarkedYAMLError, name: str, line: bool) -> str:
-    mark = error.problem_mark or error.context_mark
-    where = f"{name}:{mark.line + 1}" if mark and line else name
+def _syntax(error: yaml.MarkedYAMLError) -> tuple[str, ...]:
+    if isinstance(error, _TooManyNodesError):
+        return _TOO_MANY, f"at most {MAX_NODES:,}"
     problem, context = error.problem or "syntax error", error.context
     for beginning, words in _SYNTAX.items():
         if problem.startswith(beginning):
-            return f"{where}: not YAML: {words}"
-    return f"{where}: not YAML: {problem}{f' ({context})' if context else ''}"
+            return (f"not YAML: {words}",)
+    return (f"not YAML: {problem}{f' ({context})' if context else ''}",)
 
 
 @dataclass
@@ -141,57 +139,57 @@ class _Converter:
     def convert(self, node: yaml.Node) -> Node:
         """Each YAML node once: what aliases share stays shared, whatever its unrolled size."""
         if id(node) in self.open:
-            self.problems.add(
-                self.where(node), "", "found an alias that contains itself; allowed: none"
-            )
-            return Node(None, self.where(node))
+            self.problems.add(self.place(node), "", "found an alias that contains itself", "none")
+            return Node(None, self.place(node))
         if id(node) not in self.done:
             self.open.add(id(node))
             self.done[id(node)] = self._convert(node)
             self.open.remove(id(node))
         return self.done[id(node)]
 
-    def where(self, node: yaml.Node) -> str:
-        return f"{self.name}:{node.start_mark.line + 1}" if self.line else self.name
+    def place(self, node: yaml.Node) -> Place:
+        mark = node.start_mark
+        return Place(self.name, mark.line + 1, mark.column) if self.line else Place(self.name)
 
     def _convert(self, node: yaml.Node) -> Node:
-        where = self.where(node)
+        place = self.place(node)
         if node.tag.removeprefix(_STANDARD) not in _TAGS:
-            self.problems.add(where, "", f"found the tag {node.tag}; allowed: none")
-        if isinstance(node, yaml.MappingNode):
-            return Node(self._mapping(node), where)
-        if isinstance(node, yaml.SequenceNode):
-            return Node([self.convert(item) for item in node.value], where)
-        raw = str(node.value)
-        quoted = isinstance(node, yaml.ScalarNode) and node.style is not None
-        return Node(raw if quoted else read_scalar(raw), where, raw, quoted)
+            self.problems.add(place, "", f"found the tag {node.tag}", "none")
+        if isinstance(node, yaml.ScalarNode):
+            raw, quoted = str(node.value), node.style is not None
+            return Node(raw if quoted else read_scalar(raw), place, raw, quoted)
+        pairs = isinstance(node, yaml.MappingNode)
+        children = [self.convert(child[1] if pairs else child) for child in node.value]
+        size = 1 + sum(child.size + pairs for child in children)
+        if size > MAX_NODES and len(self.open) > 1:  # the whole is bounded by its few sections
+            self.problems.add(place, "", _TOO_MANY, f"at most {MAX_NODES:,}")
+            return Node(None, place)
+        return Node(self._mapping(node) if pairs else children, place, size=size)
 
-    def _mapping(self, node: yaml.MappingNode) -> dict[str, Node]:
+    def _mapping(self, node: yaml.Node) -> dict[str, Node]:
         entries: dict[str, Node] = {}
         merged: dict[str, Node] = {}
         for key, value in node.value:
-            where = self.where(key)
+            place = self.place(key)
             if not isinstance(key, yaml.ScalarNode):
-                self.problems.add(where, "", "found a list or mapping as a key; allowed: text")
+                self.problems.add(place, "", "found a list or mapping as a key", "text")
                 continue
             name, converted = str(key.value), self.convert(value)
             if name == "<<" and key.style is None:
-                merged = {**dict(self._merge(converted, where)), **merged}
+                merged = {**dict(self._merge(converted, place)), **merged}
             elif name in entries:
-                self.problems.add(
-                    where, name, f"found twice, first in {entries[name].where}; allowed: once"
-                )
+                message = f"found twice, first in {entries[name].place}"
+                self.problems.add(place, name, message, "once")
             else:
-                entries[name] = Node(converted.value, where, converted.raw, converted.quoted)
+                entries[name] = replace(converted, place=place)
         return {**merged, **entries}
 
-    def _merge(self, node: Node, where: str) -> Iterator[tuple[str, Node]]:
-        sources = node.value if isinstance(node.value, list) else [node]
-        for source in reversed(sources):
+    def _merge(self, node: Node, place: Place) -> Iterator[tuple[str, Node]]:
+        for source in reversed(node.value if isinstance(node.value, list) else [node]):
             if isinstance(source.value, dict):
                 yield from source.value.items()
             else:
-                self.problems.add(where, "<<", f"found {source.shown()}; allowed: a mapping")
+                self.problems.add(place, "<<", f"found {source.shown()}", "a mapping")
 
 
 def read_scalar(raw: str) -> Scalar:

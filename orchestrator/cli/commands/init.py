@@ -11,7 +11,7 @@ import typer
 from orchestrator.cli import screen
 from orchestrator.errors import UserError
 from orchestrator.sweep import starter
-from orchestrator.sweep.sections import NAME_PATTERN
+from orchestrator.sweep.sweep_file import NAME_PATTERN
 
 EXAMPLES = ("bnsweep init", "bnsweep init sweeps/width.yaml")
 

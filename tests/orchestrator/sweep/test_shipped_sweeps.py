@@ -8,7 +8,8 @@ import pytest
 from orchestrator.planning import costs, plan
 from orchestrator.store.store import Store
 from orchestrator.sweep import schema, starter, sweep_spec
-from orchestrator.sweep.yaml_text import Problems, compose
+from orchestrator.sweep.problems import Problems
+from orchestrator.sweep.yaml_text import compose
 from trainer.spec import TrialSpec
 
 FOLDER = Path(sweep_spec.__file__).parents[2] / "sweeps"

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.errors import SweepError
 from orchestrator.sweep import sweep_spec
+from orchestrator.sweep.fields import SCHEMAS
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "sweep_errors.json"
 
@@ -63,3 +64,23 @@ def test_an_alias_bomb_is_refused_at_once():
     bomb = "name: a\nx0: &x0 [1, 1]\n"
     bomb += "".join(f"x{n}: &x{n} [*x{n - 1}, *x{n - 1}]\n" for n in range(1, 40))
     assert "x0: unknown key" in lines_of(bomb)[0]
+
+
+def test_problems_of_one_line_stand_in_the_order_of_the_line():
+    text = "name: a\nbase: {width: 0, depth: x, foo: 1, lr: -1}\nseeds: 0\n"
+    keys = [line.split(": ")[1] for line in lines_of(text)]
+    assert keys == ["base.width", "base.depth", "base.foo", "base.lr", "seeds"]
+
+
+def test_the_same_problem_twice_on_a_line_is_said_once():
+    assert len(lines_of("name: a\naxes: {lr: [x, x, x]}\n")) == 1
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("value", ["3", "x", "[1]", "[[[1]]]", "{a: 1}", "{a: {b: 1}}", "~"])
+def test_each_field_takes_a_value_or_says_what_it_allows(name, value):
+    for section in (f"base: {{{name}: {value}}}", f"axes: {{{name}: [{value}]}}"):
+        try:
+            sweep_spec.parse(f"name: a\n{section}", "f.yaml")
+        except SweepError as error:
+            assert all(line.startswith("f.yaml:2: ") for line in error.lines)

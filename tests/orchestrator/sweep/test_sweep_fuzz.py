@@ -11,7 +11,7 @@ from orchestrator.errors import SweepError
 from orchestrator.sweep import sweep_spec
 from orchestrator.sweep.fields import SCHEMAS
 from orchestrator.sweep.recipes import RECIPES
-from orchestrator.sweep.sections import KEYS
+from orchestrator.sweep.sweep_file import KEYS
 from orchestrator.sweep.yaml_text import read_scalar
 
 WORDS = (

@@ -1,0 +1,281 @@
+"""The sweep file as a model: what each key may hold, each value by itself.
+
+Its validators read the nodes of the YAML text, and refuse with what becomes a `Problem`. The JSON
+schema for editors is generated from it; `expand` makes trials of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from types import GenericAlias
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    create_model,
+)
+from typing_extensions import TypeAliasType
+
+from orchestrator.sweep import weights_file
+from orchestrator.sweep.fields import SCHEMAS, as_meant, reading, refusal, typed, whole
+from orchestrator.sweep.problems import Problems
+from orchestrator.sweep.recipes import RECIPES
+from orchestrator.sweep.resources import Resources
+from orchestrator.sweep.yaml_text import Node
+from trainer.spec import TrialSpec
+
+NAME_PATTERN = r"[a-z0-9][a-z0-9_-]{0,63}"
+MAX_RETRIES = 100
+MAX_SEEDS = 10**9
+RESOURCES = tuple(field.name for field in fields(Resources))
+
+_NAME_RULE = "a-z, 0-9, _ and -, beginning with a letter or digit, at most 64"
+_STRICT = ConfigDict(
+    frozen=True, strict=True, extra="forbid", allow_inf_nan=False, defer_build=True
+)
+
+
+def takes_list(name: str) -> bool:
+    """Whether one value of a field is a list."""
+    return SCHEMAS.get(name, {}).get("type") == "array"
+
+
+# -- values of fields, and lists of them -------------------------------------------------------
+
+
+def _value(name: str) -> Any:
+    """The type of one value of a trial's field, under its name in the JSON schema."""
+    info = TrialSpec.model_fields[name]
+    return TypeAliasType(name, Annotated[info.annotation, *info.metadata, reading(name)])
+
+
+def _locate(node: Node, _: Any, info: ValidationInfo) -> Path:
+    folder: Any = info.context
+    return weights_file.locate(node, folder)
+
+
+_PATH = Annotated[Path, WrapValidator(_locate, str)]
+VALUES = {**{n: _value(n) for n in SCHEMAS}, weights_file.KEY: TypeAliasType("weights_file", _PATH)}
+"""The fields that a sweep file may give to a trial, and their types."""
+SWEPT = tuple(name for name in VALUES if name != "seed")
+
+
+def _one(name: str) -> Any:
+    """One value."""
+
+    def read(node: Node) -> Node:
+        if isinstance(node.value, list) and not takes_list(name):
+            raise refusal("found a list", "one value (several: under axes)")
+        return node
+
+    return Annotated[VALUES[name], BeforeValidator(read)]
+
+
+def _values(node: Node) -> tuple[Node, ...]:
+    if not node.items:
+        raise refusal(f"found {node.shown()}", "a list with at least one value")
+    return tuple(node.items)
+
+
+def _several(name: str) -> Any:
+    """A list of values."""
+    values = GenericAlias(tuple, (VALUES[name], ...))
+    return Annotated[values, Field(min_length=1), BeforeValidator(_values)]
+
+
+def _either(name: str) -> Any:
+    """One value, or a list of several."""
+
+    def read(node: Node) -> tuple[Node, ...]:
+        one_list = takes_list(name) and not any(isinstance(i.value, list) for i in node.items)
+        return _values(node) if isinstance(node.value, list) and not one_list else (node,)
+
+    values, written = GenericAlias(tuple, (VALUES[name], ...)), VALUES[name] | _several(name)
+    return Annotated[values, BeforeValidator(read, written)]
+
+
+# -- sections ----------------------------------------------------------------------------------
+
+
+def _section(title: str, entries: Mapping[str, Any], words: str, *, least: int = 1) -> Any:
+    """A mapping of fields, as a dictionary in the file's order."""
+    config = ConfigDict(**_STRICT, json_schema_extra={"minProperties": least})
+    optional: dict[str, Any] = {name: (kind, None) for name, kind in entries.items()}
+    model: Any = create_model(title, __config__=config, **optional)
+
+    def read(node: Node, handler: ValidatorFunctionWrapHandler) -> dict[str, Any]:
+        if node.value is None and not least:
+            return {}
+        if not isinstance(node.value, dict) or len(node.value) < least:
+            raise refusal(f"found {node.shown()}", words)
+        values = handler(node.value)
+        return {name: getattr(values, name) for name in node.value}
+
+    return typed(Annotated[model, WrapValidator(read)])
+
+
+def _mappings(node: Node) -> tuple[Node, ...]:
+    if node.value is not None and not isinstance(node.value, list):
+        raise refusal(f"found {node.shown()}", "a list of mappings")
+    return tuple(node.items)
+
+
+def _resources(node: Node) -> dict[str, Node]:
+    if not isinstance(node.value, dict):
+        raise refusal(f"found {node.shown()}", f"a mapping of {', '.join(RESOURCES)}")
+    return node.value
+
+
+_TO_VALUES, _TO_LISTS = "a mapping of fields to values", "a mapping of fields to lists"
+_BASE = _section("base", {name: _one(name) for name in SWEPT}, _TO_VALUES, least=0)
+_POINT = _section("point", {name: _one(name) for name in VALUES}, _TO_VALUES)
+_AXES = _section("axes", {name: _several(name) for name in SWEPT}, _TO_LISTS)
+_PAIR = _section("pair", {name: _several(name) for name in SWEPT}, f"{_TO_LISTS} of equal lengths")
+_EXCLUSION = _section(
+    "exclusion",
+    {name: _either(name) for name in SCHEMAS},
+    "a mapping of fields to a value or a list of values",
+)
+_SEEDS: Any = Annotated[
+    Annotated[whole(1, MAX_SEEDS), Tag("count")] | Annotated[_several("seed"), Tag("list")],
+    Discriminator(lambda node: "list" if isinstance(node.value, list) else "count"),
+]
+_TEXT = {"type": "text"}
+_RECIPE: Any = Annotated[Literal[tuple(RECIPES)], reading({"enum": list(RECIPES)})]
+_LIST = BeforeValidator(_mappings)
+
+Values = dict[str, Any]
+Columns = dict[str, tuple[Any, ...]]
+
+
+class SweepFile(BaseModel):
+    """What a sweep file says, not yet expanded."""
+
+    model_config = ConfigDict(**_STRICT, title="bnsweep sweep file")
+
+    name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$"), reading(_TEXT, _NAME_RULE)]
+    description: Annotated[str, reading(_TEXT, "text")] = ""
+    recipe: Annotated[str, typed(_RECIPE)] = ""
+    base: Annotated[Values, _BASE] = {}
+    axes: Annotated[Columns, _AXES] = {}
+    paired: Annotated[tuple[Annotated[Columns, _PAIR], ...], _LIST] = ()
+    exclude: Annotated[tuple[Annotated[Columns, _EXCLUSION], ...], _LIST] = ()
+    include: Annotated[tuple[Annotated[Values, _POINT], ...], _LIST] = ()
+    seeds: Annotated[int | tuple[int, ...], typed(_SEEDS)] = 1
+    """How many from 0, or which."""
+    resources: Annotated[Resources, BeforeValidator(_resources)] = Resources()
+    retries: Annotated[int, typed(whole(0, MAX_RETRIES))] = 2
+
+    @property
+    def numbered_seeds(self) -> Sequence[int]:
+        """The seeds, where they are counted too."""
+        return range(self.seeds) if isinstance(self.seeds, int) else self.seeds
+
+
+KEYS = tuple(SweepFile.model_fields)
+"""What a sweep file may hold, in the order of the documentation."""
+
+
+# -- reading -----------------------------------------------------------------------------------
+
+
+def read(root: Node, folder: Path, problems: Problems) -> SweepFile | None:
+    """The file's contents, each value checked by itself; None where pydantic refuses one.
+
+    `folder`: what files named in it are relative to.
+    """
+    if not isinstance(root.value, dict):
+        if not problems.records:
+            problems.add(root.place, "", f"found {root.shown()}", "a mapping with name and axes")
+        return None
+    file, mistakes = None, []
+    try:
+        file = SweepFile.model_validate(root.value, context=folder)
+    except ValidationError as error:
+        mistakes = error.errors(include_url=False)
+    for mistake in sorted(mistakes, key=lambda mistake: mistake["type"] not in _UNKNOWN):
+        _report(mistake, root, problems)
+    _check_columns(root, {id(mistake["input"]) for mistake in mistakes}, problems)
+    return file
+
+
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+
+
+def _report(mistake: Any, root: Node, problems: Problems) -> None:
+    """Adds the problem of one of pydantic's errors, which has the node as its input."""
+    *above, name = mistake["loc"]
+    key, node = _key(mistake["loc"]), mistake["input"]
+    if mistake["type"] == "refused":
+        problems.add(node.place, key, *mistake["ctx"]["parts"], **mistake["ctx"]["hint"])
+    elif mistake["type"] == "missing":
+        problems.add(root.place, key, "missing", _NAME_RULE)
+    elif mistake["type"] in _UNKNOWN and above and name == "seed":
+        problems.add(node.place, key, "not here", "seeds, at the top")
+    elif mistake["type"] in _UNKNOWN:
+        choices = {(): KEYS, ("resources",): RESOURCES}.get(tuple(above), tuple(SCHEMAS))
+        message = "unknown field" if choices[0] in SCHEMAS else "unknown key"
+        if not above and name in SCHEMAS:
+            message += f"; {name} is a field of a trial: put it under base or axes"
+            name = ""
+        hint = {"word": name, "choices": choices, "hint_first": True}
+        problems.add(node.place, key, message, ", ".join(choices), **hint)
+
+
+def _key(loc: Sequence[int | str]) -> str:
+    """`axes.depth` or `paired[0].lr`: without the place in a list of values."""
+    section, *inner = loc
+    if section in ("paired", "exclude", "include") and inner:
+        section = f"{section}[{inner.pop(0)}]"
+    return ".".join(map(str, [section, *inner[:1]])) if section != "seeds" else section
+
+
+def listed(root: Node, section: str) -> list[tuple[str, Node]]:
+    """The entries of a list of mappings, each with its key: `include[0]`."""
+    items = root.entry(section).items
+    return [(f"{section}[{index}]", node) for index, node in enumerate(items)]
+
+
+def columns_of(root: Node) -> list[tuple[str, Node]]:
+    """The axes and the paired groups: mappings of fields to lists, each with its key."""
+    return [("axes", root.entry("axes")), *listed(root, "paired")]
+
+
+def _check_columns(root: Node, refused: set[int], problems: Problems) -> None:
+    """No field in two axes or groups, no value twice in an axis, groups of equal lengths."""
+    swept: set[str] = set()
+    for key, group in columns_of(root):
+        columns = {name: node.items for name, node in group.entries.items() if name in SWEPT}
+        for name, items in columns.items():
+            if name in swept and items:
+                allowed = "once, under axes or paired"
+                problems.add(items[0].place, f"{key}.{name}", "is swept twice", allowed)
+            if key == "axes":
+                _refuse_repeats(name, items, f"axes.{name}", refused, problems)
+        swept.update(columns)
+        if key != "axes" and len({len(items) for items in columns.values() if items}) > 1:
+            lengths = ", ".join(f"{name} with {len(items)}" for name, items in columns.items())
+            problems.add(group.place, key, f"found {lengths}", "lists of equal lengths")
+    _refuse_repeats("seed", root.entry("seeds").items, "seeds", refused, problems)
+
+
+def _refuse_repeats(
+    name: str, items: Sequence[Node], key: str, refused: set[int], problems: Problems
+) -> None:
+    seen = set()
+    for item in items:
+        value = as_meant(item, SCHEMAS.get(name, {}))
+        if value in seen and id(item) not in refused:
+            problems.add(item.place, key, f"found {value} twice", "each value once")
+        seen.add(value)
