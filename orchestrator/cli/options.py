@@ -25,9 +25,7 @@ SweepName = Annotated[
 ]
 OptionalSweepName = Annotated[
     str,
-    typer.Argument(
-        metavar="[NAME]", help="The sweep's name.", autocompletion=completion.sweep_names
-    ),
+    typer.Argument(metavar="NAME", help="The sweep's name.", autocompletion=completion.sweep_names),
 ]
 TrialId = Annotated[
     str,

@@ -19,7 +19,7 @@ EXAMPLES = ("bnsweep doctor", "bnsweep doctor sweeps/cifar10-small.yaml")
 OptionalSweepFile = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[SWEEP]",
+        metavar="SWEEP",
         help="A sweep file: its data sets and the disk it needs are looked at too.",
         autocompletion=completion.sweep_files,
     ),

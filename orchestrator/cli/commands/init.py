@@ -17,7 +17,7 @@ EXAMPLES = ("bnsweep init", "bnsweep init sweeps/width.yaml")
 
 
 def init(
-    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write it.")] = Path(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")] = Path(
         "my_sweep.yaml"
     ),
 ) -> None:
