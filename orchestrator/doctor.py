@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -16,8 +13,8 @@ from typing import Any
 
 import orchestrator
 import trainer
-from orchestrator.errors import BnsweepError, UnreachableError
-from orchestrator.launching import data_check
+from orchestrator.errors import BnsweepError, UnreachableError, UserError
+from orchestrator.launching import data_check, python_process
 from orchestrator.planning import costs
 from orchestrator.settings import Settings
 from orchestrator.store.store import Store
@@ -29,19 +26,11 @@ LITTLE_DISK_BYTES = 500_000_000
 _TRACKER_S = 10.0
 _STARTS_S = 120.0
 
-_TORCH_PROGRAM = """
-import json, torch
-from trainer.kernels import build as kernel
-gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-print(json.dumps({"gpus": gpus, "kernel": kernel.problem()}))
-"""
-_RAY_PROGRAM = """
-import logging, os, ray
-ray.init(address="local", include_dashboard=False, object_store_memory=80 * 1024 * 1024,
-         logging_level=logging.ERROR, _temp_dir=os.environ.get("BNSWEEP_RAY_TEMP") or None)
-assert ray.get(ray.remote(lambda: 1).remote()) == 1
-ray.shutdown()
-"""
+_RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # listens on loopback alone
+}
 
 
 @dataclass(frozen=True)
@@ -107,40 +96,49 @@ def _names() -> Finding:
 
 
 def _torch() -> Finding:
-    done = _python_program(_TORCH_PROGRAM)
-    if done.returncode != 0:
-        return Finding("torch", False, f"cannot be loaded: {_last_line(done.stderr)}", 2)
-    found = json.loads(done.stdout.splitlines()[-1])
-    device = ", ".join(found["gpus"]) or "no GPU that torch can use: trials run on the CPU"
-    if found["kernel"] and not found["gpus"]:  # on a GPU trials take torch's operators
-        return Finding("torch", False, f"{device}; slower without its kernel: {found['kernel']}")
+    try:
+        answer = python_process.ask("trainer", "devices", timeout_s=_STARTS_S)
+    except UserError as error:
+        return Finding("torch", False, f"cannot be loaded: {error}", 2)
+    device = ", ".join(answer["gpus"]) or "no GPU that torch can use: trials run on the CPU"
+    problem = answer["kernel_problem"]
+    if problem and not answer["gpus"]:  # on a GPU trials take torch's operators
+        return Finding("torch", False, f"{device}; slower without its kernel: {problem}")
     return Finding("torch", True, device)
 
 
 def _ray() -> Finding:
-    done = _python_program(_RAY_PROGRAM)
-    if done.returncode != 0:
-        return Finding("ray", False, f"cannot be started here: {_last_line(done.stderr)}", 3)
+    try:
+        _ask_ray("start")
+    except UserError as error:
+        return Finding("ray", False, f"cannot be started here: {error}", 3)
     return Finding("ray", True, "starts here and runs a task")
+
+
+def _ask_ray(*arguments: object, given: object = None) -> Any:
+    return python_process.ask(
+        "orchestrator.launching.ray_nodes",
+        *arguments,
+        given=given,
+        environment=_RAY_ENVIRONMENT,
+        timeout_s=_STARTS_S,
+    )
 
 
 def _nodes(where: Settings, specs: Sequence[TrialSpec]) -> Iterator[Finding]:
     """The cluster that a launch here would use, and what each of its nodes says of itself."""
     address = os.environ["RAY_ADDRESS"]
-    fields = json.dumps([spec.identity_fields() for spec in data_check.wanted(specs)])
-    done = _run_python(
-        "-m", "orchestrator.launching.ray_nodes", str(where.store), str(where.data), fields
-    )
-    last = done.stdout.strip().rpartition("\n")[2]
-    said: dict[str, Any] = json.loads(last) if last else {"problem": _last_line(done.stderr)}
-    if problem := said.get("problem"):
-        yield Finding("ray", False, f"RAY_ADDRESS={address}: {problem}", 3)
+    fields = [spec.identity_fields() for spec in data_check.wanted(specs)]
+    try:
+        nodes = _ask_ray("look", where.store, where.data, given=fields)
+    except UserError as error:
+        yield Finding("ray", False, f"RAY_ADDRESS={address}: {error}", 3)
         return
-    yield Finding("ray", True, f"RAY_ADDRESS={address}: {len(said['nodes'])} nodes")
-    for node in said["nodes"]:
+    yield Finding("ray", True, f"RAY_ADDRESS={address}: {len(nodes)} nodes")
+    for node in nodes:
         detail = f"{node['host']} ({node['address']}): "
-        if found := node["problems"]:
-            yield Finding("node", False, detail + "; ".join(found), 3 if node["answered"] else 0)
+        if problems := node["problems"]:
+            yield Finding("node", False, detail + "; ".join(problems), 3 if node["answered"] else 0)
         else:
             yield Finding("node", True, f"{detail}{node['cpus']:g} CPUs, {node['gpus']:g} GPUs")
 
@@ -200,26 +198,3 @@ def _existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
-
-
-def _python_program(program: str) -> subprocess.CompletedProcess[str]:
-    return _run_python("-c", program)
-
-
-def _run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
-    quiet["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # listens on loopback alone
-    try:
-        return subprocess.run(
-            [sys.executable, "-P", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=_STARTS_S,
-            env={**quiet, **os.environ},
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess([], 1, "", f"no answer within {_STARTS_S:.0f} s")
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it said nothing"])[-1][:300]

@@ -1,31 +1,26 @@
-"""`python -m trainer.export FOLDER FILE`: a trained network whole, for plain PyTorch.
+"""A trained network whole, for plain PyTorch.
 
 A trial keeps only what training changed. Here the frozen rest is built again from the seed, and
-the result must have the digest that the trial recorded at its end. FILE is a state dict with
-torchvision's names, `num_batches_tracked` put back; docs/export.md shows how to load it.
+the result must have the digest that the trial recorded at its end. What is written is a state dict
+with torchvision's names, `num_batches_tracked` put back; docs/export.md shows how to load it.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import pickle
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from trainer.errors import DataError, TrainerError
+from trainer.errors import DataError
 from trainer.files import write_atomically
 from trainer.learner import Learner
 from trainer.results import ARTIFACTS, FINAL_TENSORS, RESULT, Result
 from trainer.weights import initial_copy
 from trainer.weights.initial import InitialNetwork
-
-MISTAKE = 2
 
 
 def export(folder: Path, file: Path, pretrained: Path | None = None) -> dict[str, Tensor]:
@@ -89,26 +84,3 @@ def _load(path: Path) -> dict[str, Tensor]:
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise DataError(f"{path}: is missing or damaged") from error
     return tensors
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0, or 2 with a line that says why."""
-    parser = argparse.ArgumentParser(
-        prog="python -m trainer.export", description="Write a trained network for plain PyTorch."
-    )
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="a finished attempt's folder")
-    parser.add_argument("file", metavar="FILE", type=Path, help="where to write the state dict")
-    parser.add_argument("--pretrained", metavar="FILE", type=Path, help="what the trial began with")
-    given = parser.parse_args(arguments)
-    try:
-        state = export(given.folder, given.file, given.pretrained)
-    except (TrainerError, OSError) as error:
-        print(error, file=sys.stderr)
-        return MISTAKE
-    elements = sum(tensor.numel() for tensor in state.values())
-    print(f"{given.file}: {len(state)} tensors, {elements:,} numbers")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

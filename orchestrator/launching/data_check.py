@@ -6,29 +6,13 @@ and prepared by it, once.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from orchestrator.errors import UserError
+from orchestrator.launching import python_process
 from trainer.data_sets import DATA_SETS
 from trainer.spec import TrialSpec
-
-_PROGRAM = """
-import json, sys
-from pathlib import Path
-from trainer.data.splits import load
-from trainer.errors import TrainerError
-from trainer.spec import TrialSpec
-problems = []
-for fields in json.loads(sys.argv[2]):
-    try:
-        load(TrialSpec.model_validate(fields), Path(sys.argv[1]))
-    except TrainerError as error:
-        problems.append(str(error))
-print(json.dumps(problems))
-"""
 
 
 def wanted(specs: Iterable[TrialSpec]) -> list[TrialSpec]:
@@ -46,12 +30,9 @@ def problems(specs: Iterable[TrialSpec], data: Path) -> list[str]:
     looked_for = wanted(specs)
     if not looked_for:
         return []
-    fields = json.dumps([spec.identity_fields() for spec in looked_for])
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", _PROGRAM, str(data), fields], capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        last = done.stderr.strip().splitlines()[-1:] or ["no output"]
-        return [f"the trainer cannot load data here: {last[0]}"]
-    found: list[str] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    fields = [spec.identity_fields() for spec in looked_for]
+    try:
+        lines: list[str] = python_process.ask("trainer", "check-data", "--data", data, given=fields)
+    except UserError as error:
+        return [f"the trainer cannot load data here: {error}"]
+    return lines

@@ -1,16 +1,11 @@
-"""`bnsweep export`: the whole network of a finished trial for plain PyTorch.
-
-The work needs torch, so the trainer does it in a process of its own.
-"""
+"""`bnsweep export`: the whole network of a finished trial for plain PyTorch."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from orchestrator.errors import UserError
+from orchestrator.launching import python_process
 from orchestrator.store.store import Store
 
 
@@ -29,15 +24,5 @@ def export(store: Store, trial_id: str, file: Path, pretrained: Path | None = No
     if not file.parent.is_dir():
         raise UserError(f"{file}: there is no folder {file.parent}")
     folder = store.attempt_folder(trial_id, status.attempt)
-    command = [sys.executable, "-m", "trainer.export", str(folder), str(file)]
-    if pretrained:
-        command += ["--pretrained", str(pretrained.absolute())]
-    package = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path}
-    )
-    if done.returncode != 0:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise UserError(*(lines[-1:] or [f"trial {trial_id}: the export ended without a word"]))
-    return done.stdout.strip()
+    weights = ["--pretrained", pretrained.absolute()] if pretrained else []
+    return python_process.run("trainer", "export", folder, file, *weights)

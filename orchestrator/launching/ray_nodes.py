@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import secrets
 import socket
@@ -144,16 +145,45 @@ def _silent(node: Any, problem: str) -> NodeReport:
     return NodeReport(host, address, problems=(problem,), answered=False)
 
 
-def main(store: str, data: str, specs: str) -> None:
-    """Connect to the cluster of RAY_ADDRESS, `look`, and print the reports as JSON (for doctor)."""
+def start_here() -> None:
+    """Start a small Ray on this machine, run a task on it, and end it. Raises what Ray raises."""
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        object_store_memory=80 * 1024 * 1024,
+        logging_level=logging.ERROR,
+        _temp_dir=os.environ.get("BNSWEEP_RAY_TEMP") or None,
+    )
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
-        reports = look(Path(store), Path(data), json.loads(specs))
-        answer: dict[str, Any] = {"nodes": [asdict(report) for report in reports]}
+        ray.get(ray.remote(_nothing).remote())
+    finally:
+        ray.shutdown()
+
+
+def _nothing() -> None:
+    """A task that says by its end that tasks run."""
+
+
+def _look_at_the_cluster(store: Path, data: Path) -> list[dict[str, Any]]:
+    ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    return [asdict(report) for report in look(store, data, json.load(sys.stdin))]
+
+
+def main(command: str, *arguments: str) -> int:
+    """For doctor, in a process of its own: `start` (`start_here`), or `look STORE DATA` (`look` at
+    the cluster of RAY_ADDRESS, specs as JSON on standard input). Prints the answer as JSON."""
+    answer: Any = None
+    try:
+        if command == "look":
+            answer = _look_at_the_cluster(*map(Path, arguments))
+        else:
+            start_here()
     except (BnsweepError, ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
-        answer = {"problem": " ".join(str(error).split())[:300]}
+        sys.stderr.write(" ".join(str(error).split()) + "\n")
+        return 1
     sys.stdout.write(json.dumps(answer) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    raise SystemExit(main(*sys.argv[1:]))

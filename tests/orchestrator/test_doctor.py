@@ -1,15 +1,14 @@
 """doctor: each check finds what it looks for, and the exit code is a launch's."""
 
 import json
-import subprocess
 import sys
 import types
 
 import pytest
 
 from orchestrator import doctor, settings
-from orchestrator.errors import UnreachableError
-from orchestrator.launching import data_check
+from orchestrator.errors import UnreachableError, UserError
+from orchestrator.launching import data_check, python_process
 from orchestrator.tracking.memory_tracker import MemoryTracker
 from trainer.spec import TrialSpec
 
@@ -128,10 +127,14 @@ def test_each_node_of_a_cluster_is_a_line(where, monkeypatch, said, names, code)
     """What the nodes themselves answer is tested on several hosts, in tests/cluster."""
     about = {"host": "h", "address": "a", "cpus": 4.0, "gpus": 0.0}
     nodes = [{**about, **node} for node in said.get("nodes", [])]
-    answer = json.dumps({**said, **({"nodes": nodes} if nodes else {})})
-    done = subprocess.CompletedProcess([], 0, f"{answer}\n", "")
+
+    def ask(*_, **__):
+        if "problem" in said:
+            raise UserError(said["problem"])
+        return nodes
+
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
-    monkeypatch.setattr(doctor, "_run_python", lambda *_: done)
+    monkeypatch.setattr(python_process, "ask", ask)
     checks = list(doctor._nodes(where, []))
     assert [check.name for check in checks] == names
     assert doctor.exit_code(checks) == code

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from trainer import results
+from trainer.__main__ import main
 from trainer.errors import DataError
-from trainer.export import export, main
+from trainer.export import export
 from trainer.learner import Learner
 from trainer.spec import TrialSpec
 from trainer.train import Options, train
@@ -99,7 +100,7 @@ def test_an_export_is_the_start_of_another_trial_which_can_be_exported_too(tmp_p
 
 
 def test_an_unfinished_folder_is_a_mistake_with_a_line(tmp_path, capsys):
-    assert main([str(tmp_path), str(tmp_path / "model.pt")]) == 2
+    assert main(["export", str(tmp_path), str(tmp_path / "model.pt")]) == 2
     assert "no finished trial lies here" in capsys.readouterr().err
     assert not (tmp_path / "model.pt").exists()
 
@@ -125,5 +126,5 @@ def test_a_network_that_is_not_the_trained_one_is_refused(tmp_path):
 
 def test_the_command_says_what_it_wrote(tmp_path, capsys):
     trained(tmp_path, depth=8, trainable="nothing", epochs=0)
-    assert main([str(tmp_path), str(tmp_path / "model.pt")]) == 0
+    assert main(["export", str(tmp_path), str(tmp_path / "model.pt")]) == 0
     assert re.search(r"model.pt: 56 tensors, [\d,]+ numbers", capsys.readouterr().out)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -8,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from small_trials import SMALL, small
 
 from trainer import __main__ as command
 from trainer import journal
+from trainer.kernels import build
 from trainer.results import CHECKPOINT, JOURNAL, RESULT, Result
 
 ROOT = Path(__file__).parents[2]
@@ -128,3 +131,56 @@ def test_a_diverged_trial_is_exit_code_1_and_debug_shows_the_traceback(
     assert "loss not finite in epoch 1" in capsys.readouterr().err
     with pytest.raises(Exception, match="not finite"):
         run(*arguments, "--debug")
+
+
+def test_train_may_be_named_or_left_out_and_options_may_come_first(spec_file, tmp_path) -> None:
+    assert run("train", spec_file, "--out", tmp_path / "a", "--device", "cpu") == 0
+    assert run("--out", tmp_path / "b", "--device", "cpu", spec_file) == 0
+    digests = [
+        Result.model_validate_json((tmp_path / name / RESULT).read_bytes()).digests["final"]
+        for name in "ab"
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_check_data_answers_with_a_line_for_each_data_set_that_is_not_there(
+    tmp_path, capsys, monkeypatch
+) -> None:
+    specs = [SMALL, {"dataset": "image_folder", "data_id": "mine", "classes": 2, "image_size": 8}]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(specs)))
+    assert run("check-data", "--data", tmp_path) == 0
+    (line,) = json.loads(capsys.readouterr().out)
+    assert str(tmp_path) in line
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "standard input: not JSON"),
+        ("{}", "standard input: not a list of specs"),
+        ('[{"depth": 13}]', "standard input: depth: found 13"),
+    ],
+)
+def test_check_data_refuses_what_is_not_a_list_of_specs(
+    text, message, tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    assert run("check-data", "--data", tmp_path) == 2
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_devices_answers_with_the_gpus_and_what_is_wrong_with_the_kernel(
+    capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr(build, "problem", lambda: "no C++ compiler")
+    assert run("devices") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["kernel_problem"] == "no C++ compiler"
+    assert len(answer["gpus"]) == torch.cuda.device_count()
+
+
+def test_the_help_names_every_command(capsys) -> None:
+    with pytest.raises(SystemExit):
+        run("--help")
+    text = capsys.readouterr().out
+    assert [name for name in command.COMMANDS if f"\n    {name}" not in text] == []

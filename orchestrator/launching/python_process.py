@@ -1,0 +1,64 @@
+"""Asks a Python module in a process of its own: the trainer, which loads torch, or a look at Ray.
+
+The module is run with `-m`, reads its standard input where it is given some, and prints its
+answer. What it says where it fails becomes one line of an error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.errors import UserError
+
+_SHOWN = 300
+"""Characters of an error that are shown."""
+
+
+def ask(
+    module: str,
+    *arguments: object,
+    given: object = None,
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float | None = None,
+) -> Any:
+    """The JSON value in the last line that the module prints; see `run`.
+
+    `given`: a value that it reads as JSON on its standard input.
+    """
+    text = "" if given is None else json.dumps(given)
+    lines = run(module, *arguments, text=text, environment=environment, timeout_s=timeout_s)
+    return json.loads(lines.rpartition("\n")[2])
+
+
+def run(
+    module: str,
+    *arguments: object,
+    text: str = "",
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float | None = None,
+) -> str:
+    """What the module prints, without the line's end; this module's Python, not its folder (-P).
+
+    `environment`: variables for it where ours does not have them. Raises UserError with the last
+    line that it says where it fails, or takes longer than `timeout_s`.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", module, *map(str, arguments)],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            env={**(environment or {}), **os.environ},
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"no answer within {timeout_s:.0f} s") from error
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or done.stdout.strip().splitlines()
+        raise UserError((lines or ["no output"])[-1][:_SHOWN])
+    return done.stdout.strip()

@@ -1,0 +1,28 @@
+"""`export FOLDER FILE`: a trained network whole, for plain PyTorch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from trainer.errors import DataError
+from trainer.export import export
+
+HELP = "Write a trained network for plain PyTorch."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The attempt, the file to write, and the pretrained weights that the trial began with."""
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="a finished attempt's folder")
+    parser.add_argument("file", metavar="FILE", type=Path, help="where to write the state dict")
+    parser.add_argument("--pretrained", metavar="FILE", type=Path, help="what the trial began with")
+
+
+def run(given: argparse.Namespace) -> None:
+    """Write the file and say how much it holds. Raises DataError."""
+    try:
+        state = export(given.folder, given.file, given.pretrained)
+    except OSError as error:
+        raise DataError(str(error)) from error
+    elements = sum(tensor.numel() for tensor in state.values())
+    print(f"{given.file}: {len(state)} tensors, {elements:,} numbers")
