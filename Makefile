@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 export BNSWEEP_EXTRAS := dev,postgres
 
-.PHONY: setup fmt lint types imports test test-all smoke wheel check docker test-docker bench soak
+.PHONY: setup fmt lint types imports quick test test-all smoke wheel check docker test-docker bench soak
 
 setup:  ## .venv with what developers need
 	@./bnsweep --version
@@ -22,8 +22,13 @@ types: setup
 imports: setup  ## who may import what (pyproject.toml)
 	.venv/bin/lint-imports
 
+quick: setup  ## in a minute: what starts no processes and trains next to nothing
+	$(PYTHON) -m pytest -n 2 -m unit
+
+# Two at a time, then those that start Ray and servers, which need the cores for themselves.
 test: setup  ## the whole suite; what needs a GPU, root or a container engine skips and says so
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2 -m "not processes" $(COVERAGE)
+	$(PYTHON) -m pytest -m processes $(if $(COVERAGE),$(COVERAGE) --cov-append)
 
 test-all: test bench soak  ## also what takes long
 
@@ -34,7 +39,9 @@ wheel: setup
 	rm -rf build
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-check: lint types imports test
+check: COVERAGE := --cov --cov-report= --cov-fail-under=0
+check: lint types imports test  ## what CI runs; the floor of the coverage is in pyproject.toml
+	$(PYTHON) -m coverage report --skip-covered
 
 docker: setup  ## the files in docker/, without an engine
 	$(PYTHON) -m pytest tests/docker

@@ -14,6 +14,41 @@ from orchestrator.settings import Settings
 from orchestrator.tracking import ui
 
 ROOT = Path(__file__).parents[1]
+TESTS = Path(__file__).parent
+
+MARKS = {
+    "cluster": "processes",
+    "contracts": "processes",
+    "docker": "processes",
+    "faults": "processes",
+    "integration": "processes",
+    "orchestrator/cli/test_cli_launch": "processes",
+    "orchestrator/cli/test_cli_terminal": "processes",
+    "orchestrator/launching": "processes",
+    "test_install": "processes",
+    "test_security": "processes",
+    "trainer/networks": "training",
+    "trainer/packs": "training",
+    "trainer/test_export": "training",
+    "trainer/test_freezing": "training",
+    "trainer/test_main": "training",
+    "trainer/test_numerics": "training",
+    "trainer/test_on_a_pretended_gpu": "training",
+    "trainer/test_resume": "training",
+    "trainer/test_seeding": "training",
+    "trainer/test_train": "training",
+    "trainer/test_trials_on_a_pretended_gpu": "training",
+}
+"""By the beginning of a test's path; every other test is a `unit` test, as `make quick` runs them.
+`processes`: starts Ray, servers, workers, hosts. `training`: trains or builds many networks."""
+
+
+def pytest_collection_modifyitems(items):
+    """Mark each test by its folder or file."""
+    for item in items:
+        place = item.path.relative_to(TESTS).as_posix()
+        marks = (mark for beginning, mark in MARKS.items() if place.startswith(beginning))
+        item.add_marker(next(marks, "unit"))
 
 
 @pytest.fixture(autouse=True)
