@@ -11,14 +11,14 @@ import pytest
 
 from orchestrator.cli.app import INTERNAL_ERROR
 from orchestrator.cli.verbs import VERBS
-from orchestrator.doctor import Check as DoctorCheck
+from orchestrator.doctor import Finding
 from orchestrator.errors import UnreachableError, UserError
 from orchestrator.planning import plan
 from orchestrator.store.records import STATES, TrialStatus
 from orchestrator.store.store import Store
 from orchestrator.sweep import sweep_spec
 from orchestrator.tracking import tracker
-from orchestrator.tracking.audit import Check as AuditCheck
+from orchestrator.tracking.audit import Check
 from orchestrator.tracking.forwarder import Backlog
 from trainer.journal import Record
 from trainer.modes import MODES
@@ -92,9 +92,9 @@ def test_a_trials_status_has_the_keys_that_are_listed():
 @pytest.mark.parametrize(
     ("command", "outer", "record"),
     [
-        ("| `audit --json` |", ["ok", "checks", "sweep"], AuditCheck),
+        ("| `audit --json` |", ["ok", "checks", "sweep"], Check),
         ("| `sync --json` |", ["sweeps", "sweep"], Backlog),
-        ("| `doctor --json` |", ["ok", "exit_code", "checks"], DoctorCheck),
+        ("| `doctor --json` |", ["ok", "exit_code", "checks"], Finding),
     ],
 )
 def test_the_keys_of_a_record_are_those_in_the_table(command, outer, record):

@@ -95,7 +95,9 @@ def _tuple(value: Any) -> Any:
 def _pairs(value: Any) -> Any:
     """A mapping as its pairs, ascending by name."""
     pairs = list(value.items()) if isinstance(value, Mapping) else value
-    return tuple(tuple(p) for p in sorted(pairs)) if isinstance(pairs, list | tuple) else value
+    if not isinstance(pairs, list | tuple):
+        return value
+    return tuple(tuple(p) if isinstance(p, list) else p for p in sorted(pairs, key=str))
 
 
 class TrialSpec(BaseModel):

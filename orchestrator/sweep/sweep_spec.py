@@ -1,4 +1,4 @@
-"""Sweep files: YAML text → a checked `SweepSpec` with its trials (DESIGN §3)."""
+"""Sweep files: YAML text → a checked `SweepSpec` with its trials."""
 
 from __future__ import annotations
 

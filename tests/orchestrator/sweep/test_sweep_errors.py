@@ -80,7 +80,9 @@ def test_the_same_problem_twice_on_a_line_is_said_once():
 @pytest.mark.parametrize("value", ["3", "x", "[1]", "[[[1]]]", "{a: 1}", "{a: {b: 1}}", "~"])
 def test_each_field_takes_a_value_or_says_what_it_allows(name, value):
     for section in (f"base: {{{name}: {value}}}", f"axes: {{{name}: [{value}]}}"):
+        lines = []
         try:
             sweep_spec.parse(f"name: a\n{section}", "f.yaml")
         except SweepError as error:
-            assert all(line.startswith("f.yaml:2: ") for line in error.lines)
+            lines = error.lines
+        assert all(line.startswith("f.yaml:2: ") for line in lines)
