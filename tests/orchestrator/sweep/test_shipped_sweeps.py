@@ -34,6 +34,7 @@ TRIALS = {
     "quickstart": 12,
     "random_k": 150,
     "relus": 180,
+    "reproduction": 16,
     "smoke": 2,
     "training_curves": 15,
     "vgg": 60,
