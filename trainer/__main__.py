@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from trainer.commands import check_data, devices, export_network, train_trial
+from trainer.commands import check_data, describe_code, devices, export_network, train_trial
 from trainer.errors import DataError, SpecError, Stopped, TrainerError
 
 DONE, FAILED, MISTAKE, STOPPED = 0, 1, 2, 4
@@ -33,6 +33,7 @@ class Command(Protocol):
 COMMANDS: dict[str, Command] = {
     "train": train_trial,
     "check-data": check_data,
+    "describe": describe_code,
     "devices": devices,
     "export": export_network,
 }

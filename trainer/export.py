@@ -15,6 +15,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from trainer import extend
 from trainer.errors import DataError
 from trainer.files import write_atomically
 from trainer.learner import Learner
@@ -23,14 +24,18 @@ from trainer.weights import initial_copy
 from trainer.weights.initial import InitialNetwork
 
 
-def export(folder: Path, file: Path, pretrained: Path | None = None) -> dict[str, Tensor]:
+def export(
+    folder: Path, file: Path, pretrained: Path | None = None, code: Path | None = None
+) -> dict[str, Tensor]:
     """Write the network of the finished attempt in `folder` to `file`; returns the state dict.
 
-    `pretrained` is the weights file of a trial that began with one. Raises DataError where the
+    `pretrained` is the weights file of a trial that began with one, `code` the own code of a trial
+    that names some. Raises DataError where the
     trial is not finished, its files are damaged, or its frozen weights cannot be built again.
     """
     result = _result(folder)
     final = _load(folder / ARTIFACTS / FINAL_TENSORS)
+    extend.use(code, result.spec.code_sha256)
     network = _initial(result, folder, pretrained)
     learner = Learner(result.spec, torch.device("cpu"), network=network)
     targets = dict(learner.model.named_parameters()) | dict(learner.model.named_buffers())

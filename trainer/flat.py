@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 
 
 class Flat:
@@ -79,20 +79,30 @@ def _parts(tensors: Sequence[Tensor], packed: Tensor) -> Sequence[Tensor]:
 
 
 def _flatten_statistics(model: nn.Module) -> Tensor:
-    """Pack the running means and variances; drop the batch counters, which nothing reads.
+    """Pack the running means and variances, and what other buffers of fp32 there are.
 
-    (A counter is an integer kernel for each BatchNorm and step, a quarter of the forward's.)
+    The batch counters, which nothing reads, are dropped: one is an integer kernel for each
+    BatchNorm and step, a quarter of the forward's.
     """
-    owners: list[tuple[_BatchNorm, str]] = []
     for module in model.modules():
-        if isinstance(module, _BatchNorm):
+        if isinstance(module, _NormBase):
             module.num_batches_tracked = None
-            owners += [(module, "running_mean"), (module, "running_var")]
+    owners = [(module, name) for _, module, name in float_buffers(model)]
     tensors = [getattr(module, name) for module, name in owners]
     packed = _pack(tensors, model)
     for (module, name), part in zip(owners, _parts(tensors, packed), strict=True):
         setattr(module, name, part)
     return packed
+
+
+def float_buffers(model: nn.Module) -> list[tuple[str, nn.Module, str]]:
+    """Full name, owner and own name of each fp32 buffer: running statistics, in our networks."""
+    return [
+        (f"{prefix}.{name}" if prefix else name, module, name)
+        for prefix, module in model.named_modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None and buffer.dtype == torch.float32
+    ]
 
 
 def _positions(

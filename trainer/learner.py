@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer import freezing, optim
-from trainer.flat import Flat
+from trainer import freezing, optim, seeding
+from trainer.flat import Flat, float_buffers
 from trainer.kernels import cuda_graphs, fused_norm
 from trainer.networks import roles
 from trainer.numerics import autocast
@@ -75,6 +75,8 @@ class Learner:
 
         Where nothing trains there is no backward, but BatchNorm's running statistics still move.
         """
+        if self.spec.own:  # it may drop units; so that a resume drops the same, without a state
+            torch.manual_seed(seeding.number(self.spec.seed, "forward", number))
         graph = self.graph if self.graph and self.graph.fits(images) else self.differentiate
         loss, hits, gradient = graph(images, labels)
         self._update(gradient, rate, number)
@@ -129,11 +131,11 @@ class Learner:
 
     def final_tensors(self) -> bytes:
         """What training changed, by name, as a torch file: trained tensors, running statistics."""
-        names = set(self.trained.names)
+        names, buffers = set(self.trained.names), {n for n, _, _ in float_buffers(self.model)}
         tensors = {
             name: tensor.detach().cpu().contiguous().clone()
             for name, tensor in (*self.model.named_parameters(), *self.model.named_buffers())
-            if name in names or name.endswith(("running_mean", "running_var"))
+            if name in names or name in buffers
         }
         buffer = io.BytesIO()
         torch.save(tensors, buffer)

@@ -26,6 +26,8 @@ class Options:
     graphs: bool = False
     """On a GPU, replay each step as one CUDA graph, if it proves to repeat the step. Off until it
     has been run on a GPU: so far only its logic is tested, on the CPU."""
+    code: Path | None = None
+    """The user's own code that a spec names by `code_sha256`."""
     pretrained: Path | None = None
     """The file of weights that a spec with `weights: pretrained` names by its sha256."""
     initial_weights: Path | None = None

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-Stream = Literal["init", "order", "augment", "random_k"]
+Stream = Literal["init", "order", "augment", "random_k", "forward", "own_augment"]
 
 
 def generator(seed: int, stream: Stream, *parts: int) -> torch.Generator:
@@ -16,6 +16,11 @@ def generator(seed: int, stream: Stream, *parts: int) -> torch.Generator:
     The streams are independent, so that the modes of one seed start from the same weights and see
     the same batches.
     """
+    return torch.Generator().manual_seed(number(seed, stream, *parts))
+
+
+def number(seed: int, stream: Stream, *parts: int) -> int:
+    """A seed below 2**63 that depends on its arguments alone."""
     key = ":".join(map(str, (seed, stream, *parts)))
     digest = hashlib.sha256(key.encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return int.from_bytes(digest[:8], "big") >> 1

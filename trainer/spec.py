@@ -291,7 +291,7 @@ def _own_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:
 
 
 def _mode_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:
-    if spec.model not in NETWORKS:
+    if spec.model not in NETWORKS or NETWORKS[spec.model].own:
         if spec.trainable == RANDOM_K and not spec.k:
             yield "k", "random_k needs k, the weights that train in each output channel (paper: 2)"
         return

@@ -15,7 +15,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from trainer import checkpoint, freezing, journal, numerics, optim
+from trainer import checkpoint, extend, freezing, journal, numerics, optim
 from trainer.checkpoint import Header, Resume
 from trainer.data import splits
 from trainer.data.splits import Data
@@ -51,6 +51,7 @@ def train(
     on a GPU with `deterministic`). Raises Stopped, Diverged, OutOfMemory, DataError, SpecError,
     FreezeViolation. Leaves torch's global settings and generators as they were.
     """
+    extend.use(options.code, spec.code_sha256)
     device = numerics.choose_device(options.device)
     numerics.reset_peak_memory(device)
     folder.mkdir(parents=True, exist_ok=True)

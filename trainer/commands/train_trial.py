@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trainer import checkpoint, journal
+from trainer import checkpoint, extend, journal
 from trainer.commands import spec_json
 from trainer.errors import SpecError
 from trainer.files import write_json
@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pretrained", metavar="FILE", type=Path, help="for a spec with weights: pretrained"
     )
+    parser.add_argument(
+        "--code", metavar="PATH", type=Path, help="own code, for a spec with code_sha256"
+    )
 
 
 def run(given: argparse.Namespace) -> None:
@@ -53,6 +56,7 @@ def run(given: argparse.Namespace) -> None:
         return
     if given.threads < 1 or given.decoders < 0:
         raise SpecError("--threads is at least 1 and --decoders at least 0")
+    extend.use(given.code, spec.code_sha256)
     resume = checkpoint.find([folder], spec, given.pretrained)
     if resume:
         print(f"resuming {spec.trial_id} after epoch {resume.epoch}, step {resume.step}")
@@ -64,6 +68,7 @@ def run(given: argparse.Namespace) -> None:
         graphs=given.graphs,
         kernels=given.kernels,
         pretrained=given.pretrained,
+        code=given.code,
         poll=_stop_requests(),
         on_record=lambda record: print(journal.line_for_people(record, spec.epochs), flush=True),
     )

@@ -7,12 +7,14 @@ A batch is one gather of whole rows out of the padded uint8 images.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trainer import seeding
+from trainer.errors import SpecError
 from trainer.spec import TrialSpec
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -122,3 +124,28 @@ class Resident:
         down = torch.arange(side, device=corners.device) * padded
         index = (corners[:, None] + down).reshape(-1)
         return rows.index_select(0, index).view(len(corners), side, side, 3)
+
+
+Own = Callable[[Tensor, torch.Generator], Tensor]
+"""Images [b, 3, side, side] fp32 and a CPU generator to images of the same shape."""
+
+OWN: dict[str, Own] = {}
+"""Augmentations that a user's code defines, by name, while a trial that names it is trained."""
+
+
+def augmented(
+    batches: Iterable[tuple[Tensor, Tensor]], spec: TrialSpec, epoch: int, first_step: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of an epoch with the spec's own augmentation, where it names one."""
+    if not spec.augmentation:
+        yield from batches
+        return
+    own = OWN[spec.augmentation]
+    for step, (images, labels) in enumerate(batches, first_step):
+        changed = own(images, seeding.generator(spec.seed, "own_augment", epoch, step))
+        if changed.shape != images.shape:
+            raise SpecError(
+                f"augmentation: {spec.augmentation} gave images of shape {tuple(changed.shape)} "
+                f"for images of shape {tuple(images.shape)}"
+            )
+        yield changed, labels

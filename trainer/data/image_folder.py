@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from trainer import seeding
-from trainer.data.augment import Normaliser
+from trainer.data.augment import Normaliser, augmented
 from trainer.data.crops import centre_crop, random_resized_crop
 from trainer.data.in_memory import PREPARED
 from trainer.data_sets import DATA_SETS
@@ -177,6 +177,9 @@ class FolderTraining:
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """As in trainer.data.splits.Training."""
+        return augmented(self._decoded(epoch, first_step), self.spec, epoch, first_step)
+
+    def _decoded(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         draw = seeding.generator(self.spec.seed, "order", epoch)
         order = torch.randperm(self.count, generator=draw).tolist()
         size = self.spec.batch_size

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trainer.data import image_folder
-from trainer.data.augment import Normaliser, Resident
+from trainer.data.augment import Normaliser, Resident, augmented
 from trainer.data.in_memory import Arrays, arrays
 from trainer.data_sets import DATA_SETS
 from trainer.spec import TrialSpec
@@ -91,8 +91,11 @@ class ResidentTraining:
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         size = self.spec.batch_size
         plan = self.images.plan(self.spec, epoch)
-        for first in range(first_step * size, self.count, size):
-            yield self.images.training_batch(plan, first, min(first + size, self.count))
+        batches = (
+            self.images.training_batch(plan, first, min(first + size, self.count))
+            for first in range(first_step * size, self.count, size)
+        )
+        return augmented(batches, self.spec, epoch, first_step)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ class Description:
     build: Callable[[NetworkSpec], Any]
     """The network, as a torch module with `features(images)` and an output layer `fc`; one of a
     user's own only needs `forward(images)`."""
+    own: bool = False
+    """Whether a user's code defines it."""
     rule: str = ""
     """Which depths a range holds, for messages: `6D+2`."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer.data.splits import Data
 from trainer.files import write_atomically
 from trainer.kernels.fused_norm import Norm
+from trainer.networks.roles import norm_of
 from trainer.probes.images import ProbeImages
 from trainer.probes.pictures import picture
 from trainer.results import FEATURE_MAPS, PROBES
@@ -48,6 +48,9 @@ FEATURE_IMAGES, FEATURE_CHANNELS = 4, 16
 
 Arrays = dict[str, NDArray[Any]]
 
+OWN: dict[str, Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], Mapping[str, Any]]] = {}
+"""Probes that a user's code defines, by name, while a trial that names it is trained."""
+
 
 def run(
     model: nn.Module,
@@ -65,7 +68,7 @@ def run(
     model.eval()
     arrays: Arrays = {}
     scalars: dict[str, float] = {}
-    layers = batch_norms(model)
+    layers = norms(model)
     if layers and "bn" in probes:
         arrays |= affine_arrays(layers)
         scalars |= affine_scalars(arrays)
@@ -79,6 +82,12 @@ def run(
     if "features" in probes:
         arrays |= feature_maps(model, images)
         write_atomically(folder / FEATURE_MAPS, picture(arrays))
+    for name, own in OWN.items():
+        for key, value in own(model, images.batches()).items():
+            if np.ndim(value) == 0:
+                scalars[f"trained/{name}/{key}"] = float(value)
+            else:
+                arrays[f"{name}_{key}"] = np.asarray(value)
     arrays |= {"images": np.array(images.count), "of_images": np.array(data.test.count)}
     arrays |= {"seconds": np.array(time.perf_counter() - start)}
     write_atomically(folder / PROBES, _packed(arrays))
@@ -88,23 +97,23 @@ def run(
 # --- γ and β ------------------------------------------------------------------------------------
 
 
-def batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
-    """The BatchNorm modules that have γ and β, by name, in the network's order."""
+def norms(model: nn.Module) -> dict[str, Any]:
+    """The normalisations that have a γ, by name, in the network's order."""
     modules = model.named_modules()
-    return {n: m for n, m in modules if isinstance(m, _BatchNorm) and m.weight is not None}
+    return {n: m for n, m in modules if norm_of(m) and m.weight is not None}
 
 
-def affine_arrays(layers: dict[str, _BatchNorm]) -> Arrays:
+def affine_arrays(layers: dict[str, Any]) -> Arrays:
     """γ and β themselves, and their quantiles and histograms for each layer and overall (last)."""
     arrays: Arrays = {
         "layers": np.array(list(layers)),
-        "channels": np.array([layer.num_features for layer in layers.values()]),
+        "channels": np.array([layer.weight.numel() for layer in layers.values()]),
         "quantile_levels": np.array(QUANTILES),
         "edges": EDGES,
         "curve_thresholds": CURVE,
     }
     for name, attribute in (("gamma", "weight"), ("beta", "bias")):
-        values = [getattr(m, attribute).detach().float().cpu().numpy() for m in layers.values()]
+        values = [_numbers(getattr(m, attribute, None), m.weight) for m in layers.values()]
         groups = [*values, np.concatenate(values)]
         arrays[name] = groups[-1]
         arrays[f"{name}_quantiles"] = np.array([np.quantile(v, QUANTILES) for v in groups])
@@ -112,6 +121,12 @@ def affine_arrays(layers: dict[str, _BatchNorm]) -> Arrays:
     sizes = np.sort(np.abs(arrays["gamma"]))
     arrays["curve"] = 100 * np.searchsorted(sizes, CURVE) / len(sizes)
     return arrays
+
+
+def _numbers(parameter: Tensor | None, like: Tensor) -> NDArray[Any]:
+    """The elements in a row; zeros where a normalisation has no β."""
+    values = torch.zeros_like(like) if parameter is None else parameter
+    return values.detach().float().cpu().numpy().reshape(-1)
 
 
 def affine_scalars(arrays: Arrays) -> dict[str, float]:
@@ -132,12 +147,12 @@ def _histogram(values: NDArray[Any]) -> NDArray[Any]:
     return np.histogram(np.clip(values, EDGES[0], EDGES[-1]), EDGES)[0]
 
 
-def prune(model: nn.Module, layers: dict[str, _BatchNorm], images: ProbeImages) -> Arrays:
+def prune(model: nn.Module, layers: dict[str, Any], images: ProbeImages) -> Arrays:
     """Test accuracy after setting γ to zero where |γ| is below each threshold, without training.
 
     Also the accuracy with nothing set to zero, on the same images.
     """
-    gamma = torch.cat([layer.weight.detach().abs() for layer in layers.values()])
+    gamma = torch.cat([layer.weight.detach().abs().flatten() for layer in layers.values()])
     known = {0: images.accuracy(model)}
     accuracies = []
     for threshold in THRESHOLDS:
@@ -162,7 +177,7 @@ def _pruning_scalars(arrays: Arrays) -> dict[str, float]:
 
 
 @contextmanager
-def _pruned(layers: dict[str, _BatchNorm], threshold: float) -> Iterator[None]:
+def _pruned(layers: dict[str, Any], threshold: float) -> Iterator[None]:
     before = [layer.weight.detach().clone() for layer in layers.values()]
     try:
         with torch.no_grad():
@@ -181,7 +196,7 @@ def _pruned(layers: dict[str, _BatchNorm], threshold: float) -> Iterator[None]:
 class _ReluZeros:
     """Counts, for every unit of every ReLU, on how many inputs it is zero; in calling order.
 
-    The networks' ReLUs are part of `Norm`, where a kernel may compute them.
+    Our networks' ReLUs are part of `Norm`, where a kernel may compute them; others have modules.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -189,11 +204,11 @@ class _ReluZeros:
         self._hooks = [
             module.register_forward_hook(self._count, with_kwargs=True)
             for module in model.modules()
-            if isinstance(module, Norm)
+            if isinstance(module, Norm | nn.ReLU)
         ]
 
     def _count(self, module: nn.Module, args: Any, kwargs: Any, out: Tensor) -> None:
-        if kwargs.get("relu") or (len(args) > 2 and args[2]):
+        if isinstance(module, nn.ReLU) or kwargs.get("relu") or (len(args) > 2 and args[2]):
             zeros = (out == 0).sum(0, dtype=torch.int32)
             self.counts[module] = self.counts[module] + zeros if module in self.counts else zeros
 
@@ -274,7 +289,7 @@ def feature_maps(model: nn.Module, images: ProbeImages) -> Arrays:
     return arrays
 
 
-def _passes(layers: dict[str, _BatchNorm], probes: Collection[Probe]) -> int:
+def _passes(layers: dict[str, Any], probes: Collection[Probe]) -> int:
     observing = 2 if {"relu", "classes"} & set(probes) else 0  # counting zeros costs a pass more
     pruning = 1 + len(THRESHOLDS) if layers and "pruning" in probes else 0
     return observing + pruning

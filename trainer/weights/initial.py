@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from trainer import freezing
+from trainer import freezing, seeding
 from trainer.errors import DataError
 from trainer.freezing import Snapshot, Trained
 from trainer.networks.descriptions import NETWORKS
 from trainer.networks.roles import roles_of
 from trainer.spec import TrialSpec, network_of
-from trainer.weights import pretrained, random_init
+from trainer.weights import library, own_network, pretrained, random_init
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,28 @@ def build(spec: TrialSpec, weights: Path | None = None) -> nn.Module:
     `weights`: the file that a spec with `weights: pretrained` names by its sha256; an output layer
     for other classes keeps its initial values. Raises DataError where it is missing or misfits.
     """
-    with torch.device("meta"):
-        model: nn.Module = NETWORKS[spec.model].build(network_of(spec))
-    model.to_empty(device="cpu")
+    model = _constructed(spec)
     random_init.initialise(model, spec)
     if spec.weights == "pretrained":
         if weights is None:
             raise DataError(f"weights: no file given for sha256 {spec.weights_sha256[:12]}…")
         pretrained.load(model, weights, spec.weights_sha256, _output(model))
     return model
+
+
+def _constructed(spec: TrialSpec) -> nn.Module:
+    """The network without its numbers; one that is not ours with what its constructor draws."""
+    if "/" in spec.model:
+        build = library.build
+    elif not NETWORKS[spec.model].own:
+        with torch.device("meta"):
+            model: nn.Module = NETWORKS[spec.model].build(network_of(spec))
+        return model.to_empty(device="cpu")
+    else:
+        build = own_network.build
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeding.number(spec.seed, "init"))
+        return build(spec)
 
 
 def _output(model: nn.Module) -> frozenset[str]:

@@ -10,26 +10,32 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trainer import seeding
+from trainer.networks.roles import norm_of
 from trainer.spec import TrialSpec
 
 
 def initialise(model: nn.Module, spec: TrialSpec) -> None:
-    """Fill every parameter and buffer of `model`; a module without a rule here is our own bug."""
+    """Fill every parameter and buffer of `model`.
+
+    A module without a rule here is our own bug in a network of ours; in a user's own or a library's
+    (`spec.own`) it keeps what its constructor drew.
+    """
     draw = seeding.generator(spec.seed, "init")
     with torch.no_grad(), _one_thread():
         for module in model.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
+            if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
                 _weight(module.weight, spec.init, draw)
                 if module.bias is not None:
                     _bias(module.bias, module.weight, spec.init, draw)
-            elif isinstance(module, nn.BatchNorm2d):
-                _batchnorm(module, spec.bn_init, draw)
-            else:
+            elif norm_of(module):
+                _norm(module, spec.bn_init, draw)
+            elif not spec.own:
                 assert not {*module._parameters, *module._buffers}, type(module)
 
 
@@ -69,12 +75,13 @@ def _bias(bias: Tensor, weight: Tensor, init: str, draw: torch.Generator) -> Non
     nn.init.uniform_(bias, -bound, bound, generator=draw)
 
 
-def _batchnorm(module: nn.BatchNorm2d, bn_init: str, draw: torch.Generator) -> None:
-    assert module.running_mean is not None
-    assert module.running_var is not None
-    module.running_mean.zero_()
-    module.running_var.fill_(1)
-    gamma, beta = module.weight, module.bias
+def _norm(module: Any, bn_init: str, draw: torch.Generator) -> None:
+    if getattr(module, "running_mean", None) is not None:
+        module.running_mean.zero_()
+        module.running_var.fill_(1)
+    gamma, beta = module.weight, getattr(module, "bias", None)
+    if gamma is None:
+        return
     match bn_init:
         case "uniform":
             gamma.uniform_(0, 1, generator=draw)
@@ -84,4 +91,5 @@ def _batchnorm(module: nn.BatchNorm2d, bn_init: str, draw: torch.Generator) -> N
             gamma.fill_(1)
         case _:
             raise AssertionError(bn_init)
-    beta.fill_(1 if bn_init == "oneone" else 0)
+    if beta is not None:
+        beta.fill_(1 if bn_init == "oneone" else 0)

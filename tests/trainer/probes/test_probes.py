@@ -69,13 +69,13 @@ def measure(model, folder, spec=SPEC, given=None, **options):
 
 def set_gamma(model, value):
     with torch.no_grad():
-        for layer in probes.batch_norms(model).values():
+        for layer in probes.norms(model).values():
             layer.weight.fill_(value)
 
 
 def test_gamma_and_beta_are_kept_with_quantiles_for_each_layer_and_overall(model, tmp_path):
     _, arrays = measure(model, tmp_path)
-    layers = probes.batch_norms(model)
+    layers = probes.norms(model)
     assert list(arrays["layers"]) == list(layers)
     assert arrays["gamma"].size == sum(layer.num_features for layer in layers.values()) == 336
     assert arrays["gamma_quantiles"].shape == (len(layers) + 1, len(probes.QUANTILES))
@@ -89,7 +89,7 @@ def test_gamma_and_beta_are_kept_with_quantiles_for_each_layer_and_overall(model
 def test_shortcut_norms_are_among_the_layers(model):
     names = [n for n, m in model.named_modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert any("downsample" in name for name in names)
-    assert list(probes.batch_norms(model)) == names
+    assert list(probes.norms(model)) == names
 
 
 def test_the_share_of_small_gamma_counts_magnitudes(model, tmp_path):
