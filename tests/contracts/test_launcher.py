@@ -1,7 +1,9 @@
 """What every launcher does alike: one suite for the inline launcher and Ray's."""
 
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -46,12 +48,14 @@ def launcher(request, tmp_path_factory, other_processes):
     os.environ["HOME"] = str(tmp_path_factory.mktemp("home"))
     os.environ["PYTHONPATH"] = str(ROOT)
     # Ray's sockets have paths of at most 107 bytes, which pytest's folders exceed.
-    os.environ["BNSWEEP_RAY_TEMP"] = f"/tmp/bnsweep-contracts-{os.getpid()}"
+    folder = tempfile.mkdtemp(prefix="bnsweep-")
+    os.environ["BNSWEEP_RAY_TEMP"] = folder
     from orchestrator.launching.ray_launcher import RayLauncher
 
     launcher = RayLauncher(Resources(cpus=1, gpus=0.0))
     yield launcher
     launcher.close()
+    shutil.rmtree(folder, ignore_errors=True)
     os.environ.clear()
     os.environ.update(before)
 
