@@ -58,8 +58,8 @@ def summary(plan: Plan) -> list[str]:
     ]
     if totals.to_run:
         lines.append(
-            f"largest trial: {screen.size(totals.memory_bytes)}B of tensors, beside about 1 GB of "
-            f"libraries; {screen.size(totals.disk_bytes)}B for the store"
+            f"largest trial: {screen.size(totals.memory_bytes)}B of tensors and about 1 GB of "
+            f"libraries; store: {screen.size(totals.disk_bytes)}B"
         )
     if running := [row.status for row in plan.rows if row.status.state == "running"]:
         lines.append(
