@@ -1,4 +1,4 @@
-"""A trial's append-only metric file: one JSON line for each epoch (DESIGN §5). No torch here."""
+"""A trial's append-only metric file: one JSON line for each epoch. No torch here."""
 
 from __future__ import annotations
 

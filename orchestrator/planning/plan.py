@@ -63,7 +63,7 @@ class Row:
         return self.estimate.seconds * (1 - min(done, 1.0))
 
     def to_json(self) -> dict[str, Any]:
-        """The keys of DESIGN §6, and more."""
+        """The keys that docs/contracts.md promises, and more."""
         estimate = self.estimate
         return {
             "trial_id": self.trial_id,
@@ -160,7 +160,7 @@ class Plan:
         return [_group(list(rows)) for _, rows in groupby(self.rows, key=lambda r: r.config_id)]
 
     def to_json(self) -> dict[str, Any]:
-        """As DESIGN §6 says; more keys may come."""
+        """What docs/contracts.md promises; more keys may come."""
         return {
             "sweep": self.sweep,
             "trials": [row.to_json() for row in self.rows],

@@ -1,4 +1,4 @@
-"""Batches from images that are resident on the device: order, crops and flips (performance.md B1).
+"""Batches from images that are resident on the device: order, crops and flips.
 
 What batch i of epoch e holds is a function of (seed, e, i): `plan` draws the whole epoch at once
 from generators of its own, so that a resume needs no random state and trials may share data.

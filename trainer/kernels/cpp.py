@@ -1,4 +1,4 @@
-"""The fused BatchNorm on the CPU: the C++ functions of kernel.py over torch's tensors.
+"""The fused BatchNorm on the CPU: the C++ functions of build.py over torch's tensors.
 
 Sums are taken in an order that does not depend on the thread count.
 """

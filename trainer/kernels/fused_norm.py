@@ -4,8 +4,8 @@ Plain torch is the reference (`reference`) and the fallback. The fused form keep
 pass, the convolution's output and a mask of at most a byte for each element; a frozen convolution
 keeps nothing but its weight. In `bn_only` that is one tensor for each convolution instead of two
 or three. Sums are taken in another order than torch's, so results agree to rounding, not bit for
-bit: the choice is recorded in a result's `numerics`. The kernel is C++ on the CPU (kernel_cpp.py)
-and Triton on a CUDA device (kernel_triton.py); both are a `Backend`.
+bit: the choice is recorded in a result's `numerics`. The kernel is C++ on the CPU (cpp.py)
+and Triton on a CUDA device (triton_norm.py); both are a `Backend`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Triton programs of kernel_triton.py: BatchNorm + residual + ReLU over dense [rows, channels].
+"""The Triton programs of triton_norm.py: BatchNorm + residual + ReLU over dense [rows, channels].
 
 A program works on one part of the rows (`chunk` of them, the last part may be shorter) and on one
 block of channels, a tile of [BLOCK_ROWS, BLOCK_CHANNELS] at a time. Sums over all rows take two

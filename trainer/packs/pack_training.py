@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 def train_pack(members: Sequence[Member], options: Options) -> list[Outcome]:
     """Train all members; the outcome of each, in order, and never an exception.
 
-    Members that `packing.groups` puts together are trained together, on streams only on a GPU; the
+    Members that `grouping.groups` puts together are trained together, on streams only on a GPU; the
     groups follow one another. A TrainerError is the member's own; what breaks a shared forward (as
     OutOfMemory) is the outcome of all who were in it, and a smaller pack may mend it.
     """

@@ -1,6 +1,6 @@
 """output_only trials with the same frozen network in one program: they share its forward passes.
 
-The features and BatchNorm's statistics do not depend on the output layer (performance.md B4), so a
+The features and BatchNorm's statistics do not depend on the output layer, so a
 member's bits are those of a trial alone, and it may leave, stop or resume by itself.
 """
 

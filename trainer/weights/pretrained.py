@@ -1,4 +1,4 @@
-"""Weights from a file instead of a random start: `weights: pretrained` (DESIGN §4).
+"""Weights from a file instead of a random start: `weights: pretrained`.
 
 The spec names the file by its content (sha256), so that a trial is the same wherever it lies.
 """

@@ -73,8 +73,8 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     plain = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     return subprocess.run(
         [sys.executable, *arguments],
-        env={**plain, "PYTHONPATH": str(HERE.parents[1]), **environment},
-        cwd=HERE.parents[1],
+        env={**plain, "PYTHONPATH": str(HERE.parents[2]), **environment},
+        cwd=HERE.parents[2],
         capture_output=True,
         text=True,
         check=False,

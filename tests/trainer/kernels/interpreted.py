@@ -1,4 +1,4 @@
-"""The suite in Triton's interpreter; test_kernel_triton.py starts it in a process of its own."""
+"""The suite in Triton's interpreter; test_triton_norm.py starts it in a process of its own."""
 
 from __future__ import annotations
 
