@@ -13,8 +13,9 @@ from typing import Any
 
 import orchestrator
 import trainer
+from orchestrator import python_process
 from orchestrator.errors import BnsweepError, UnreachableError, UserError
-from orchestrator.launching import data_check, python_process
+from orchestrator.launching import data_check
 from orchestrator.planning import costs
 from orchestrator.settings import Settings
 from orchestrator.store.store import Store

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from orchestrator import python_process
 from orchestrator.errors import UserError
-from orchestrator.launching import python_process
 from trainer.data_sets import DATA_SETS
 from trainer.spec import TrialSpec
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from orchestrator import python_process
 from orchestrator.errors import UserError
-from orchestrator.launching import python_process
 from orchestrator.store.store import Store
 
 

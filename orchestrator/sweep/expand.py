@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from orchestrator.sweep import weights_file
-from orchestrator.sweep.fields import SCHEMAS, as_meant
+from orchestrator.sweep.fields import CODE_SHA256, SCHEMAS, as_meant
+from orchestrator.sweep.own_code import DescribedCode
 from orchestrator.sweep.problems import Place, Problems
 from orchestrator.sweep.recipes import RECIPES, recipe_fields
 from orchestrator.sweep.sweep_file import SweepFile, columns_of, listed
@@ -58,15 +59,21 @@ Point = tuple[Part, ...]
 
 
 def expand(
-    file: SweepFile, root: Node, problems: Problems, *, overridden: bool = False
+    file: SweepFile,
+    root: Node,
+    problems: Problems,
+    *,
+    code: DescribedCode | None = None,
+    overridden: bool = False,
 ) -> tuple[tuple[TrialSpec, ...], dict[str, Path]]:
     """The trials, and the files of pretrained weights that they begin with, by sha256.
 
     The order is stable: axes as in the file, then paired groups, the last one fastest, the seeds
     inside; further points at the end.
 
-    `root`: the nodes that the file was read from. `overridden`: an exclusion may match nothing,
-    since the values that it was meant for may have been replaced from the command line.
+    `root`: the nodes that the file was read from. `code`: what the file's `code` names.
+    `overridden`: an exclusion may match nothing, since the values that it was meant for may have
+    been replaced from the command line.
     """
     count = _count(file)
     if count > MAX_TRIALS:
@@ -77,7 +84,7 @@ def expand(
         allowed = f"at most {MAX_COMPARISONS // count:,} for that many"
         problems.add(root.entry("exclude").place, "exclude", message, allowed)
         return (), {}
-    expansion = _Expansion(file, root, problems)
+    expansion = _Expansion(file, root, problems, code)
     expansion.add_product()
     expansion.add_includes()
     if not overridden:
@@ -131,6 +138,7 @@ class _Expansion:
     file: SweepFile
     root: Node
     problems: Problems
+    code: DescribedCode | None = None
     trials: dict[TrialSpec, Place] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
     idle: set[int] = field(default_factory=set)
@@ -172,6 +180,8 @@ class _Expansion:
             own["weights_sha256"] = weights_file.sha256(path)
             own.setdefault("weights", "pretrained")
             self.files[own["weights_sha256"]] = path
+        if self.code:
+            own[CODE_SHA256] = self.code.code.sha256
         return recipe_fields(self.file.recipe, own)
 
     def kept_seeds(self, fields: dict[str, Any]) -> list[int]:
@@ -203,17 +213,19 @@ class _Expansion:
 
     def validated(self, point: Point, fields: dict[str, Any]) -> TrialSpec | None:
         try:
-            return TrialSpec.model_validate(fields)
+            spec = TrialSpec.model_validate(fields)
+            broken = list(self.code.problems(spec)) if self.code else []
         except ValidationError as error:
-            for name, message in _rules_broken(error):
-                given, cause = _giver(point, name), _giver(point, _CAUSES.get(name, ""))
-                if given:
-                    self.problems.add(given.place(name), f"{given.key}.{name}", message)
-                elif cause:
-                    self.problems.add(cause.place(_CAUSES[name]), name, message)
-                else:
-                    self.problems.add(self.root.entry("recipe").place, name, message)
-            return None
+            spec, broken = None, list(_rules_broken(error))
+        for name, message in broken:
+            given, cause = _giver(point, name), _giver(point, _CAUSES.get(name, ""))
+            if given:
+                self.problems.add(given.place(name), f"{given.key}.{name}", message)
+            elif cause:
+                self.problems.add(cause.place(_CAUSES[name]), name, message)
+            else:
+                self.problems.add(self.root.entry("recipe").place, name, message)
+        return None if broken else spec
 
     def refuse_idle_exclusions(self) -> None:
         for number in sorted(self.idle):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -12,6 +15,7 @@ from pydantic import (
     Field,
     GetPydanticSchema,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
@@ -24,28 +28,48 @@ from trainer.networks.descriptions import NETWORKS
 from trainer.spec import TrialSpec
 
 Schema = Mapping[str, Any]
+CODE_SHA256 = "code_sha256"
+_OPTIONS: Schema = {
+    "type": "object",
+    "additionalProperties": {"type": ["boolean", "number", "string"]},
+}
+_OWN_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a sweep file's values may mean beside what is built in."""
+
+    folder: Path
+    """What files named in it are relative to."""
+    own: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Names that the user's own code defines, by field; empty without such code."""
+    trusting: bool = False
+    """Whether any name passes, since the code cannot be asked."""
 
 
 class _Schemas(Mapping[str, Schema]):
     """Field name → its JSON schema: the one source for reading, messages and the editor's schema.
 
-    Networks, data sets and freezing modes may be added while a program runs.
+    Networks, data sets and freezing modes may be added while a program runs. Of the user's own
+    code a sweep file gives the path, and never its digest.
     """
 
     def __getitem__(self, name: str) -> Schema:
         return _schemas((*NETWORKS,), (*DATA_SETS,), (*MODES,))[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(TrialSpec.model_fields)
+        return (name for name in TrialSpec.model_fields if name != CODE_SHA256)
 
     def __len__(self) -> int:
-        return len(TrialSpec.model_fields)
+        return len(TrialSpec.model_fields) - 1
 
 
 @lru_cache(maxsize=1)
 def _schemas(*_tables: tuple[str, ...]) -> Mapping[str, Schema]:
     """As they are while the tables hold these names."""
-    return MappingProxyType(TrialSpec.model_json_schema()["properties"])
+    fields = TrialSpec.model_json_schema()["properties"]
+    return MappingProxyType({**fields, "options": _OPTIONS})
 
 
 SCHEMAS: Mapping[str, Schema] = _Schemas()
@@ -68,16 +92,30 @@ def reading(meant: Schema | str, words: str = "", written: Any = None) -> WrapVa
     sweep, is taken as it is.
     """
 
-    def read(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    def read(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
         if not isinstance(value, Node):
             return handler(value)
         schema = SCHEMAS[meant] if isinstance(meant, str) else meant
+        around = info.context
+        if isinstance(meant, str) and isinstance(around, Surroundings) and meant in around.own:
+            names = around.own[meant]
+            choices = schema.get("enum", ("",))
+            schema = {**schema, "enum": [*choices, *names]}
+            if _defined(as_meant(value, schema), names, around):
+                return as_meant(value, schema)
+            if "pattern" in schema and value.value not in choices:
+                raise mismatch(value, schema, words)
         try:
             return handler(as_meant(value, schema))
         except ValidationError:
             raise mismatch(value, schema, words) from None
 
     return WrapValidator(read, **({} if written is None else {"json_schema_input_type": written}))
+
+
+def _defined(name: Any, own: tuple[str, ...], around: Surroundings) -> bool:
+    any_name = around.trusting and isinstance(name, str) and _OWN_NAME.fullmatch(name)
+    return name in own or bool(any_name)
 
 
 def typed(kind: Any) -> GetPydanticSchema:
@@ -111,6 +149,8 @@ def allowed(schema: Schema) -> str:
         return ("a whole number" if kind == "integer" else "a number") + _bounds(schema)
     if kind == "boolean":
         return "true or false"
+    if kind == "object":
+        return "a mapping of names (a-z, 0-9 and _) to numbers, words, true or false"
     if kind == "array":
         return f"a list, each {allowed(schema.get('items', {}))}"
     if "const" in schema:
@@ -140,7 +180,8 @@ def as_meant(node: Node, schema: Schema) -> Any:
             return None
         return tuple(as_meant(item, schema.get("items", {})) for item in value)
     if isinstance(value, dict):
-        return None
+        items = [(n, e.value) for n, e in value.items() if _OWN_NAME.fullmatch(n) and _scalar(e)]
+        return tuple(sorted(items)) if kind == "object" and len(items) == len(value) else None
     if kind == "integer" and isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     if kind == "boolean":
@@ -148,6 +189,10 @@ def as_meant(node: Node, schema: Schema) -> Any:
     if kind == "text" or (kind == "string" and not node.quoted and value is not None):
         return node.raw
     return value
+
+
+def _scalar(node: Node) -> bool:
+    return isinstance(node.value, str | int | float) and node.value not in (math.inf, -math.inf)
 
 
 def _surprise(node: Node, schema: Schema) -> str:

@@ -55,6 +55,8 @@ class Problems:
 
     records: dict[Problem, None] = field(default_factory=dict)
     """In the order in which they were met, each once."""
+    tracebacks: list[str] = field(default_factory=list)
+    """Of the user's own code, for `--debug`."""
 
     def add(self, place: Place, key: str, message: str, allowed: str = "", **hint: Any) -> None:
         """One problem; `hint` as in `Problem`."""
@@ -68,7 +70,13 @@ class Problems:
         if len(ordered) > MAX_SHOWN:
             lines.append(f"… and {len(ordered) - MAX_SHOWN} more problems of these kinds")
         if lines:
-            raise SweepError(*lines)
+            raise SweepError(*lines) from code_error(self.tracebacks)
+
+
+def code_error(tracebacks: Iterable[str]) -> Exception | None:
+    """The cause of an error that the user's own code has made: its tracebacks; None: no such."""
+    texts = dict.fromkeys(text for text in tracebacks if text)
+    return RuntimeError("in the code:\n\n" + "\n".join(texts)) if texts else None
 
 
 def _position(problem: Problem) -> tuple[float, int]:

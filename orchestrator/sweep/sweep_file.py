@@ -28,7 +28,16 @@ from pydantic import (
 from typing_extensions import TypeAliasType
 
 from orchestrator.sweep import weights_file
-from orchestrator.sweep.fields import SCHEMAS, as_meant, reading, refusal, typed, whole
+from orchestrator.sweep.fields import (
+    CODE_SHA256,
+    SCHEMAS,
+    Surroundings,
+    as_meant,
+    reading,
+    refusal,
+    typed,
+    whole,
+)
 from orchestrator.sweep.problems import Problems
 from orchestrator.sweep.recipes import RECIPES
 from orchestrator.sweep.resources import Resources
@@ -57,12 +66,14 @@ def takes_list(name: str) -> bool:
 def _value(name: str) -> Any:
     """The type of one value of a trial's field, under its name in the JSON schema."""
     info = TrialSpec.model_fields[name]
-    return TypeAliasType(name, Annotated[info.annotation, *info.metadata, reading(name)])
+    written = dict[str, bool | int | float | str] if name == "options" else None
+    own = reading(name, written=written)
+    return TypeAliasType(name, Annotated[info.annotation, *info.metadata, own])
 
 
 def _locate(node: Node, _: Any, info: ValidationInfo) -> Path:
-    folder: Any = info.context
-    return weights_file.locate(node, folder)
+    around: Any = info.context
+    return weights_file.locate(node, around.folder)
 
 
 _PATH = Annotated[Path, WrapValidator(_locate, str)]
@@ -167,6 +178,8 @@ class SweepFile(BaseModel):
     name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$"), reading(_TEXT, _NAME_RULE)]
     description: Annotated[str, reading(_TEXT, "text")] = ""
     recipe: Annotated[str, typed(_RECIPE)] = ""
+    code: Annotated[str, reading(_TEXT, "the path of a .py file or of a package's folder")] = ""
+    """Relative to the sweep file."""
     base: Annotated[Values, _BASE] = {}
     axes: Annotated[Columns, _AXES] = {}
     paired: Annotated[tuple[Annotated[Columns, _PAIR], ...], _LIST] = ()
@@ -190,18 +203,15 @@ KEYS = tuple(SweepFile.model_fields)
 # -- reading -----------------------------------------------------------------------------------
 
 
-def read(root: Node, folder: Path, problems: Problems) -> SweepFile | None:
-    """The file's contents, each value checked by itself; None where pydantic refuses one.
-
-    `folder`: what files named in it are relative to.
-    """
+def read(root: Node, around: Surroundings, problems: Problems) -> SweepFile | None:
+    """The file's contents, each value checked by itself; None where pydantic refuses one."""
     if not isinstance(root.value, dict):
         if not problems.records:
             problems.add(root.place, "", f"found {root.shown()}", "a mapping with name and axes")
         return None
     file, mistakes = None, []
     try:
-        file = SweepFile.model_validate(root.value, context=folder)
+        file = SweepFile.model_validate(root.value, context=around)
     except ValidationError as error:
         mistakes = error.errors(include_url=False)
     for mistake in sorted(mistakes, key=lambda mistake: mistake["type"] not in _UNKNOWN):
@@ -223,6 +233,8 @@ def _report(mistake: Any, root: Node, problems: Problems) -> None:
         problems.add(root.place, key, "missing", _NAME_RULE)
     elif mistake["type"] in _UNKNOWN and above and name == "seed":
         problems.add(node.place, key, "not here", "seeds, at the top")
+    elif mistake["type"] in _UNKNOWN and above and name == CODE_SHA256:
+        problems.add(node.place, key, "not here", "code: PATH, at the top")
     elif mistake["type"] in _UNKNOWN:
         choices = {(): KEYS, ("resources",): RESOURCES}.get(tuple(above), tuple(SCHEMAS))
         message = "unknown field" if choices[0] in SCHEMAS else "unknown key"

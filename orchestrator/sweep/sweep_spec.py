@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 from orchestrator.errors import SweepError
 from orchestrator.sweep import overrides as command_line
-from orchestrator.sweep import sweep_file
+from orchestrator.sweep import own_code, sweep_file
 from orchestrator.sweep.expand import check_depths, expand
+from orchestrator.sweep.fields import Surroundings
+from orchestrator.sweep.own_code import OwnCode
 from orchestrator.sweep.problems import Problems
 from orchestrator.sweep.resources import Resources
 from orchestrator.sweep.yaml_text import MAX_BYTES, compose
@@ -44,6 +46,8 @@ class SweepSpec(BaseModel):
     """In a stable order: the axes as in the file, the last one fastest, then the seeds."""
     files: dict[str, Path] = Field(default_factory=dict)
     """sha256 → absolute path of the files of pretrained weights, to be copied into the store."""
+    code: OwnCode | None = None
+    """The user's own code, to be copied into the store; its digest is in each trial."""
 
     @field_serializer("trials")
     def _without_defaults(self, trials: tuple[TrialSpec, ...]) -> list[dict[str, Any]]:
@@ -91,12 +95,16 @@ def parse(
     """
     problems = Problems()
     root = command_line.apply(compose(text, filename, problems), overrides, problems)
-    file = sweep_file.read(root, folder, problems)
+    described = own_code.read(root, folder, problems)
+    around = Surroundings(folder)
+    if described:
+        around = Surroundings(folder, described.names, trusting=described.description is None)
+    file = sweep_file.read(root, around, problems)
     if problems.records:
         check_depths(root, problems)
     problems.raise_if_any()
     assert file is not None
-    trials, files = expand(file, root, problems, overridden=bool(overrides))
+    trials, files = expand(file, root, problems, code=described, overridden=bool(overrides))
     problems.raise_if_any()
     swept = [*file.axes, *(name for group in file.paired for name in group)]
     swept += [name for point in file.include for name in point]
@@ -111,4 +119,5 @@ def parse(
         retries=file.retries,
         trials=trials,
         files=files,
+        code=described.code if described else None,
     )

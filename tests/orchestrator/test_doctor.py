@@ -6,9 +6,9 @@ import types
 
 import pytest
 
-from orchestrator import doctor, settings
+from orchestrator import doctor, python_process, settings
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.launching import data_check, python_process
+from orchestrator.launching import data_check
 from orchestrator.tracking.memory_tracker import MemoryTracker
 from trainer.spec import TrialSpec
 

@@ -6,8 +6,10 @@ answer. What it says where it fails becomes one line of an error.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -45,20 +47,27 @@ def run(
     """What the module prints, without the line's end; this module's Python, not its folder (-P).
 
     `environment`: variables for it where ours does not have them. Raises UserError with the last
-    line that it says where it fails, or takes longer than `timeout_s`.
+    line that it says where it fails, or takes longer than `timeout_s`: then it is killed together
+    with every process that it has started.
     """
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", module, *map(str, arguments)],
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            env={**(environment or {}), **os.environ},
-        )
-    except subprocess.TimeoutExpired as error:
-        raise UserError(f"no answer within {timeout_s:.0f} s") from error
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or done.stdout.strip().splitlines()
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", module, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**(environment or {}), **os.environ},
+        start_new_session=True,
+    ) as process:
+        try:
+            output, errors = process.communicate(text, timeout_s)
+        except BaseException as error:  # Ctrl-C, too, which does not reach its session
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise UserError(f"no answer within {timeout_s:.0f} s") from error
+            raise
+    if process.returncode != 0:
+        lines = errors.strip().splitlines() or output.strip().splitlines()
         raise UserError((lines or ["no output"])[-1][:_SHOWN])
-    return done.stdout.strip()
+    return output.strip()

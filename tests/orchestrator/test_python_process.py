@@ -1,11 +1,13 @@
 """A module that is asked in a process of its own: its answer, or one line that says why not."""
 
+import pathlib
 import sys
+import time
 
 import pytest
 
+from orchestrator import python_process
 from orchestrator.errors import UserError
-from orchestrator.launching import python_process
 
 
 @pytest.fixture
@@ -59,3 +61,28 @@ def test_a_package_of_that_name_in_the_current_folder_is_not_taken(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     assert set(python_process.ask("trainer", "devices")) == {"gpus", "kernel_problem"}
     assert "trainer" not in sys.modules or sys.modules["trainer"].PROJECT == "bnsweep"
+
+
+def test_what_a_module_started_ends_with_it_when_it_is_given_up(module, tmp_path):
+    child = "import time; time.sleep(60)"
+    program = f"""
+import pathlib, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", {child!r}])
+pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(child.pid))
+time.sleep(60)
+"""
+    begun = time.monotonic()
+    with pytest.raises(UserError, match="no answer within 3 s"):
+        python_process.run(module(program), timeout_s=3)
+    assert time.monotonic() - begun < 30  # the child has our pipes, too
+    child = pathlib.Path("/proc", (tmp_path / "pid").read_text(), "stat")
+    while time.monotonic() - begun < 30 and _alive(child):
+        time.sleep(0.1)
+    assert not _alive(child)
+
+
+def _alive(stat):
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
