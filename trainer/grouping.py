@@ -64,14 +64,15 @@ def groups(
     they have the same frozen network and the same batches. With `streams` (each trial has a GPU),
     a number also packs the others, those with steps of one length, each on a stream of its own:
     not measured yet, so `auto` does not. On a CPU they stand alone: side by side they would only
-    lose its cores.
+    lose its cores. What is not built in always trains alone.
     """
     largest = {"auto": LARGEST, "off": 1}.get(str(pack)) or int(pack)
     bodies = [_body(spec) for spec in specs]
     sharing = {body for body, count in Counter(bodies).items() if body and count > 1}
     packs: dict[str, list[int]] = {}
     for index, (spec, body) in enumerate(zip(specs, bodies, strict=True)):
-        other = _step(spec) if streams and isinstance(pack, int) else f"alone {index}"
+        may_take_turns = streams and isinstance(pack, int) and not spec.own
+        other = _step(spec) if may_take_turns else f"alone {index}"
         packs.setdefault(body if body in sharing else other, []).append(index)
     return sorted(part for members in packs.values() for part in _parts(members, largest))
 
@@ -84,7 +85,7 @@ def share_a_forward(specs: Sequence[TrialSpec]) -> bool:
 
 def _body(spec: TrialSpec) -> str:
     """Equal for trials that may share a forward pass; empty for those that share nothing."""
-    if not trains_only_output(spec.trainable):
+    if spec.own or not trains_only_output(spec.trainable):
         return ""
     return spec.model_dump_json(exclude=set(HEAD_FIELDS))
 

@@ -148,7 +148,10 @@ class Board:
 
     def _work(self, status: TrialStatus, epochs: int) -> float:
         spec = self._specs.get(status.trial_id)
-        return costs.training_flops(spec) * epochs / spec.epochs if spec and spec.epochs else 0.0
+        if not (spec and spec.epochs):
+            return 0.0
+        # What was not described here is taken to cost the same for each epoch.
+        return (costs.training_flops(spec) or float(spec.epochs)) * epochs / spec.epochs
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
@@ -199,10 +202,22 @@ def labels(specs: Sequence[TrialSpec]) -> dict[str, str]:
 
 
 def _label(spec: TrialSpec, varied: Sequence[str]) -> str:
-    others = [
-        f"w{spec.width}" if name == "width" else f"{name}={getattr(spec, name)}" for name in varied
-    ]
+    others = []
+    for name in varied:
+        text = field_text(spec, name)
+        if name == "width":
+            text = f"w{text}"
+        elif name != "options":
+            text = f"{name}={text}"
+        others.append(text)
     return " ".join([f"d{spec.depth}", spec.mode, *others, f"s{spec.seed}"])
+
+
+def field_text(spec: TrialSpec, name: str) -> str:
+    """The value of a field; options as `heads=4 fast=True`."""
+    if name == "options":
+        return " ".join(f"{option}={value}" for option, value in spec.options) or "none"
+    return str(getattr(spec, name))
 
 
 def epochs_text(status: TrialStatus) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator import settings
 from orchestrator.cli import screen
-from orchestrator.cli.board import clock
+from orchestrator.cli.board import clock, field_text
 from orchestrator.planning.plan import Group, Plan, Totals
 from orchestrator.sweep.resources import Resources
 
@@ -24,7 +24,7 @@ def configuration_table(plan: Plan) -> Any:
 def _configuration_row(group: Group, axes: list[str]) -> list[Any]:
     costs = group.costs
     return [
-        *(str(getattr(group.spec, axis)) for axis in axes),
+        *(field_text(group.spec, axis) for axis in axes),
         f"{costs.counts.total:,}",
         f"{costs.counts.trainable:,}",
         screen.size(costs.flops_per_image),
@@ -66,6 +66,9 @@ def summary(plan: Plan) -> list[str]:
             f"{len(running)} are being trained already ({running[0].owner}); "
             f"to watch them: bnsweep status {plan.sweep} -w"
         )
+    for sha256, count in plan.under_other_code.items():
+        code = f"other code: {sha256[:12]}…" if sha256 else "no code of your own"
+        lines.append(f"{count} finished under {code}; `bnsweep compare` sets them side by side")
     if plan.removed:
         lines.append(
             f"{len(plan.removed)} trials of the last launch are no longer in the file: left alone"

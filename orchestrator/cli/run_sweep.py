@@ -13,6 +13,7 @@ from orchestrator.launching import data_check
 from orchestrator.launching import detach as background
 from orchestrator.launching.rounds import Order
 from orchestrator.library import Sweep
+from orchestrator.planning import described
 from orchestrator.planning.plan import Plan
 from orchestrator.settings import Settings
 from orchestrator.store.store import Store
@@ -44,7 +45,7 @@ def run(sweep: Sweep, plan: Plan, order: Order, settings: Settings, options: Run
         for line in plan_text.summary(plan):
             screen.say(line)
     if not background.is_child():  # its parent has checked and asked
-        _check_machine(plan, settings)
+        _check_machine(sweep, plan, settings)
         _confirm(plan, options.yes)
         if options.detach:
             return _detach(sweep, settings, options)
@@ -62,7 +63,7 @@ def run(sweep: Sweep, plan: Plan, order: Order, settings: Settings, options: Run
     return outcome.exit_code
 
 
-def _check_machine(plan: Plan, settings: Settings) -> None:
+def _check_machine(sweep: Sweep, plan: Plan, settings: Settings) -> None:
     """Refuse what would fail each trial. On a cluster the launch itself asks each node."""
     if problems := doctor.foreign_packages():
         raise UserError(*problems)
@@ -70,6 +71,8 @@ def _check_machine(plan: Plan, settings: Settings) -> None:
         problems := data_check.problems(plan.to_run, settings.data)
     ):
         raise UserError(*problems)
+    if plan.to_run and not os.environ.get("RAY_ADDRESS"):
+        described.check_data(sweep.spec, Store(settings.store), settings.data)
 
 
 def _confirm(plan: Plan, yes: bool) -> None:

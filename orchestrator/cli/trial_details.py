@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.cli.board import when
-from orchestrator.planning import costs, plan
+from orchestrator.planning import costs, described, plan
 from orchestrator.store import liveness
 from orchestrator.store.store import Store
 from trainer import results
@@ -33,7 +33,8 @@ def trial_details(store: Store, trial_id: str) -> dict[str, Any]:
     if spec is not None:
         details["config_id"] = spec.config_id
         details["fields"] = {name: value for name, (value, _) in plan.explain(spec).items()}
-        details["parameters"] = costs.counts(spec).model_dump()
+        if described.known(spec):
+            details["parameters"] = costs.counts(spec).model_dump()
     details.update((f"attempt {n}", _attempt(store, trial_id, n)) for n in store.attempts(trial_id))
     details.update(_result(store, trial_id))
     details["folder"] = str(store.trial_folder(trial_id))
@@ -67,6 +68,7 @@ def _result(store: Store, trial_id: str) -> dict[str, Any]:
     if result is None:
         return {}
     return {
+        "parameters": result.counts.model_dump(),
         "metrics": result.metrics,
         "seconds": result.seconds,
         "peak_memory_bytes": result.peak_memory_bytes,

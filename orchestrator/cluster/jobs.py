@@ -12,15 +12,17 @@ import re
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from orchestrator.cluster.ray_jobs import Head, Job
 from orchestrator.cluster.relay import Receiver
-from orchestrator.errors import BnsweepError, UnreachableError
+from orchestrator.errors import BnsweepError, UnreachableError, UserError
 from orchestrator.launching import source_code
 from orchestrator.sweep.sweep_spec import SweepSpec
+from trainer import own_code
 
 Write = Callable[[str, str], None]
 """Called with `out` or `err` and a piece of text that the command printed there."""
@@ -71,7 +73,8 @@ def submit(
     `options`: what stands behind `launch SWEEP` there. Raises UnreachableError.
     """
     arguments = ["launch", sweep_file.name, *options]
-    return _submit_once(Head(url), submission_key(sweep), arguments, sweep_file, image_has_code)
+    sent = sent_with(sweep_file, sweep)
+    return _submit_once(Head(url), submission_key(sweep), arguments, sent, image_has_code)
 
 
 def resume(
@@ -79,7 +82,7 @@ def resume(
 ) -> Submitted:
     """Start `resume NAME` on the cluster; one that runs already is given back."""
     arguments = ["resume", name, *options]
-    return _submit_once(Head(url), f"{name}-resume", arguments, None, image_has_code)
+    return _submit_once(Head(url), f"{name}-resume", arguments, {}, image_has_code)
 
 
 def follow(url: str, submission_id: str, write: Write) -> int:
@@ -105,7 +108,7 @@ def relay(
     """
     head = Head(url)
     submission_id = f"bnsweep-{arguments[0]}-{secrets.token_hex(4)}"
-    _start(head, submission_id, arguments, None, bring, image_has_code)
+    _start(head, submission_id, arguments, {}, bring, image_has_code)
     try:
         return _follow(head, submission_id, write)
     except KeyboardInterrupt:
@@ -119,7 +122,7 @@ def _submit_once(
     head: Head,
     key: str,
     arguments: Sequence[str],
-    sweep_file: Path | None,
+    sent: Mapping[str, bytes],
     image_has_code: bool,
 ) -> Submitted:
     for last_try in (False, True):
@@ -129,7 +132,7 @@ def _submit_once(
             return Submitted(running[-1].submission_id, already_running=True)
         submission_id = f"{key}-{max(taken, default=0) + 1}"
         try:
-            _start(head, submission_id, arguments, sweep_file, (), image_has_code)
+            _start(head, submission_id, arguments, sent, (), image_has_code)
             break
         except UnreachableError:
             # Another laptop may have taken the number between our look and our call.
@@ -149,26 +152,45 @@ def _start(
     head: Head,
     submission_id: str,
     arguments: Sequence[str],
-    sweep_file: Path | None,
+    sent: Mapping[str, bytes],
     bring: Sequence[str],
     image_has_code: bool,
 ) -> None:
-    package = packed(sweep_file, code=not image_has_code)
+    package = packed(sent, code=not image_has_code)
     metadata = {"bnsweep": shlex.join(arguments)}
     head.submit(submission_id, _entrypoint(arguments, bring), package, metadata)
 
 
-def packed(sweep_file: Path | None = None, *, code: bool = True) -> bytes | None:
-    """A zip of the code of both packages and of the sweep file, whichever is wanted; None where
-    neither is. The same files give the same bytes.
+def packed(sent: Mapping[str, bytes] = MappingProxyType({}), *, code: bool = True) -> bytes | None:
+    """A zip of the code of both packages and of what the user sends, by its path, whichever is
+    wanted; None where neither is. The same files give the same bytes.
 
     Ray's own packing of a folder would take what lies beside the packages (tests, data, a virtual
     environment), and not the sweep file.
     """
-    files = source_code.files() if code else {}
-    if sweep_file is not None:
-        files[sweep_file.name] = sweep_file.read_bytes()
+    files = {**(source_code.files() if code else {}), **sent}
     return source_code.zipped(files) if files else None
+
+
+def sent_with(sweep_file: Path, sweep: SweepSpec) -> dict[str, bytes]:
+    """The sweep file, and the user's own code where the file names it, by their paths.
+
+    Raises UserError for code that lies elsewhere than in the file's folder.
+    """
+    sent = {sweep_file.name: sweep_file.read_bytes()}
+    if sweep.code is None:
+        return sent
+    code = sweep.code.path
+    try:
+        place = code.relative_to(sweep_file.absolute().parent)
+    except ValueError:
+        place = Path("..")
+    if ".." in place.parts:
+        raise UserError(
+            f"{sweep_file}: code: lies outside of the file's folder; --cluster sends what is in it"
+        )
+    root = place if code.is_dir() else place.parent
+    return sent | {(root / name).as_posix(): data for name, data in own_code.files(code).items()}
 
 
 def _entrypoint(arguments: Sequence[str], bring: Sequence[str]) -> str:

@@ -11,15 +11,16 @@ from pathlib import Path
 
 from orchestrator import python_process
 from orchestrator.errors import UserError
-from trainer.data_sets import DATA_SETS
+from trainer.data_sets import data_set
 from trainer.spec import TrialSpec
 
 
 def wanted(specs: Iterable[TrialSpec]) -> list[TrialSpec]:
-    """One trial for each data set that must be looked for."""
+    """One trial for each data set that must be looked for; of the user's own code none."""
     found: dict[tuple[object, ...], TrialSpec] = {}
     for spec in specs:
-        if not DATA_SETS[spec.dataset].always_there:
+        data = data_set(spec.dataset)
+        if not data.always_there and data.storage != "code":
             kind = (spec.dataset, spec.data_id, spec.image_size, spec.crop_padding)
             found.setdefault(kind, spec)
     return list(found.values())

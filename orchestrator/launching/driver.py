@@ -141,6 +141,8 @@ def _record(store: Store, sweep: SweepSpec) -> Launch:
     store.open_for_writing()
     try:
         store.keep_weights(sweep.files)
+        if sweep.code and not store.code(sweep.code.sha256):
+            store.keep_code(sweep.code.sha256, sweep.code.path)
         return store.record_launch(launch)
     except OSError as error:
         raise UnreachableError(

@@ -25,4 +25,7 @@ def export(store: Store, trial_id: str, file: Path, pretrained: Path | None = No
         raise UserError(f"{file}: there is no folder {file.parent}")
     folder = store.attempt_folder(trial_id, status.attempt)
     weights = ["--pretrained", pretrained.absolute()] if pretrained else []
-    return python_process.run("trainer", "export", folder, file, *weights)
+    spec = store.spec(trial_id)
+    code = store.code(spec.code_sha256) if spec and spec.code_sha256 else None
+    own = ["--code", code] if code else []
+    return python_process.run("trainer", "export", folder, file, *weights, *own)

@@ -173,6 +173,8 @@ class RayLauncher:
         if not nodes:
             return 0.0
         smallest_gpu = min(ray.get([_gpu_bytes_of(node) for node in nodes]))
+        if any(spec.own for task in tasks for spec in task.trials):
+            return 1.0  # its peak is not known well enough to put several on one device
         largest_trial = max(costs.memory_bytes(spec) for task in tasks for spec in task.trials)
         return share(smallest_gpu, largest_trial, _cpus_for_each_gpu(nodes, self._resources.cpus))
 

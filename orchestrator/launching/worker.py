@@ -140,9 +140,14 @@ def run_claimed(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Cla
 
 def _train(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Claim]]) -> None:
     # The only place where the orchestrator loads the trainer's torch side: inside the worker.
+    from trainer import extend
     from trainer.packs.pack_training import train_pack
     from trainer.train import Options
 
+    # What is not built in trains alone. Its network is built on the way to its checkpoint, too.
+    sha256 = claimed[0][0].code_sha256
+    code = store.code(sha256) if sha256 else None
+    extend.use(code, sha256)
     # The members of a pack have one file of pretrained weights (see trainer.grouping).
     pretrained = _pretrained(store, claimed[0][0])
 
@@ -159,6 +164,7 @@ def _train(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Claim]])
         kernels=task.kernels,
         graphs=task.graphs,
         pretrained=pretrained,
+        code=code,
         initial_weights=store.initial_weights_folder,
     )
     outcomes = train_pack([member for _, member in members], options)

@@ -1,4 +1,7 @@
-"""What a trial costs, in closed form: parameters, FLOPs, checkpoint and memory bytes. No torch."""
+"""What a trial costs: parameters, FLOPs, checkpoint and memory bytes. No torch.
+
+In closed form of what is built in; of other networks as they were described, 0 where they were not.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
+from orchestrator.planning import described
 from orchestrator.planning.gradients import all_gradient_elements, first_trained, weight_trains
 from orchestrator.planning.memory import memory_bytes, optimizer_slots
-from trainer.data_sets import DATA_SETS
+from trainer.data_sets import data_set
 from trainer.modes import RANDOM_K, Counts, count
 from trainer.networks.layers import Layer
 from trainer.spec import TrialSpec, classes_of, layers_of
@@ -28,9 +32,13 @@ __all__ = [
 _FP32 = 4
 
 
-@lru_cache(maxsize=4096)
 def counts(spec: TrialSpec) -> Counts:
     """Parameter counts as in the paper's Table 1, and how many train in the spec's mode."""
+    return described.facts(spec).counts if spec.own else _counts(spec)
+
+
+@lru_cache(maxsize=4096)
+def _counts(spec: TrialSpec) -> Counts:
     layers = Counter(layers_of(spec))
     trainable = all_gradient_elements(layers_of(spec), spec.trainable)
     if spec.trainable == RANDOM_K:
@@ -50,30 +58,41 @@ def _random_k(layers: Counter[Layer], k: int) -> int:
     )
 
 
-@lru_cache(maxsize=4096)
 def flops_per_image(spec: TrialSpec) -> int:
     """Floating-point operations of one forward pass, counted as `torch.utils.flop_counter` does:
     convolutions and the output layer, a multiply-add as two."""
+    return described.facts(spec).flops_per_image if spec.own else _flops_per_image(spec)
+
+
+@lru_cache(maxsize=4096)
+def _flops_per_image(spec: TrialSpec) -> int:
     return sum(times * layer.flops for layer, times in Counter(layers_of(spec)).items())
 
 
 def training_images(spec: TrialSpec) -> int | None:
     """Number of images in an epoch; None where only the data tells."""
-    return spec.train_subset or DATA_SETS[spec.dataset].train_images or None
+    known = data_set(spec.dataset).train_images or described.training_images(spec)
+    return spec.train_subset or known or None
 
 
 def training_flops(spec: TrialSpec) -> float:
     """Operations of the whole training, roughly: a layer's backward pass as one forward pass for
     the gradient of its input and one for that of its weight where it trains; none in front of the
     first layer that trains."""
+    step = flops_per_image(spec) + _backward_flops(spec)
+    return float(step) * (training_images(spec) or 0) * spec.epochs
+
+
+def _backward_flops(spec: TrialSpec) -> int:
+    """Of one image."""
+    if spec.own:
+        return described.facts(spec).backward_flops_per_image
     layers = layers_of(spec)
     behind = Counter(layers[first_trained(layers, spec.trainable) :])
-    backward = sum(
+    return sum(
         times * layer.flops * (2 if weight_trains(layer, spec.trainable) else 1)
         for layer, times in behind.items()
     )
-    step = flops_per_image(spec) + backward
-    return float(step) * (training_images(spec) or 0) * spec.epochs
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -81,22 +100,32 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return -(-images // batch_size)
 
 
-@lru_cache(maxsize=4096)
 def checkpoint_bytes(spec: TrialSpec) -> int:
     """Size of the last checkpoint: what trains, its optimizer state, the running statistics, and a
     header with the history (measured: 70 bytes an epoch)."""
-    found = counts(spec)
-    tensors = _FP32 * (found.trainable * (1 + optimizer_slots(spec)) + found.bn)
+    trained = counts(spec).trainable * (1 + optimizer_slots(spec))
+    tensors = _FP32 * (trained + _statistics(spec))
     return tensors + 3_400 + 70 * spec.epochs
 
 
-@lru_cache(maxsize=4096)
+def _statistics(spec: TrialSpec) -> int:
+    """Elements of running statistics: as many as γ and β of all BatchNorms."""
+    return described.facts(spec).statistics if spec.own else counts(spec).bn
+
+
+def _tensor_bytes(spec: TrialSpec) -> int:
+    """Of a finished trial's tensors and probes: what depends on its network."""
+    if spec.own:
+        return _FP32 * (counts(spec).trainable + _statistics(spec))
+    layers = layers_of(spec)
+    tensors = all_gradient_elements(layers, spec.trainable) + counts(spec).bn
+    return _FP32 * tensors + 1_000 * len(layers)
+
+
 def kept_bytes(spec: TrialSpec) -> int:
     """About what a finished trial leaves in the store: the tensors that it trained, statistics,
     probes with their picture, proof of freezing, history twice (constants measured)."""
-    layers = layers_of(spec)
-    tensors = all_gradient_elements(layers, spec.trainable) + counts(spec).bn
-    return _FP32 * tensors + 1_000 * len(layers) + 60_000 + 1_000 * spec.epochs
+    return _tensor_bytes(spec) + 60_000 + 1_000 * spec.epochs
 
 
 def initial_weights_bytes(specs: Iterable[TrialSpec]) -> int:
@@ -115,4 +144,5 @@ def trial_bytes(spec: TrialSpec) -> int:
 def _beginning(spec: TrialSpec) -> tuple[object, ...]:
     """What two trials with the same initial weights have in common."""
     network = (spec.model, spec.depth, spec.width, classes_of(spec))
-    return (*network, spec.init, spec.bn_init, spec.weights_sha256, spec.seed)
+    own = (spec.code_sha256, spec.options, spec.dataset, spec.image_size) if spec.own else ()
+    return (*network, *own, spec.init, spec.bn_init, spec.weights_sha256, spec.seed)

@@ -15,8 +15,18 @@ from trainer.spec import TrialSpec
 MAX_READ = 2000
 """At most so many other trials are read from a large store."""
 
-_SAME = ("model", "dataset", "data_id", "image_size", "train_subset", "trainable", "precision")
-"""What near configurations share; their times are scaled by FLOPs and epochs."""
+_SAME = (
+    "model",
+    "options",
+    "dataset",
+    "data_id",
+    "image_size",
+    "train_subset",
+    "trainable",
+    "precision",
+)
+"""What near configurations share; their times are scaled by FLOPs and epochs. Whatever code of the
+user's own they have: most of its changes cost no time."""
 
 
 @dataclass(frozen=True)
@@ -80,4 +90,5 @@ def _keys(spec: TrialSpec) -> list[tuple[str, tuple[object, ...], float]]:
     shared = tuple(getattr(spec, name) for name in _SAME)
     shape = (*shared, spec.depth, spec.width, spec.batch_size, spec.optimizer, spec.k)
     work = float(spec.epochs)
-    return [("same", shape, work), ("near", shared, work * costs.flops_per_image(spec))]
+    flops = costs.flops_per_image(spec)
+    return [("same", shape, work), *([("near", shared, work * flops)] if flops else [])]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
+from orchestrator.planning import described
 from orchestrator.planning.gradients import (
     all_gradient_elements,
     first_trained,
@@ -33,9 +34,24 @@ def optimizer_slots(spec: TrialSpec) -> int:
     return 2
 
 
-@lru_cache(maxsize=4096)
 def memory_bytes(spec: TrialSpec) -> int:
-    """Peak bytes of one trial: the most of building, evaluating, a step's passes and its update."""
+    """Peak bytes of one trial: the most of building, evaluating, a step's passes and its update.
+
+    Of what is not built in about so much, and 0 where it was not described.
+    """
+    return _described_bytes(spec) if spec.own else _memory_bytes(spec)
+
+
+def _described_bytes(spec: TrialSpec) -> int:
+    facts = described.facts(spec)
+    counts = facts.counts
+    held = counts.total + facts.statistics + counts.trainable * optimizer_slots(spec)
+    passes = spec.batch_size * facts.activation_bytes_per_image + FP32 * counts.trainable
+    return FP32 * held + max(passes, FP32 * counts.trainable * _update_copies(spec))
+
+
+@lru_cache(maxsize=4096)
+def _memory_bytes(spec: TrialSpec) -> int:
     layers = layers_of(spec)
     gradients = all_gradient_elements(layers, spec.trainable)
     element = BF16 if spec.precision == "bf16" else FP32

@@ -8,12 +8,12 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any
 
-from orchestrator.planning import costs
+from orchestrator.planning import costs, described
 from orchestrator.planning.history import History, TimeEstimate
 from orchestrator.store.failures import NOT_AGAIN
 from orchestrator.store.records import TrialStatus
@@ -69,7 +69,7 @@ class Row:
             "trial_id": self.trial_id,
             "config_id": self.config_id,
             "state": self.status.state,
-            **{k: list(v) if isinstance(v, tuple) else v for k, v in self.spec},
+            **_plain(self.spec),
             **{f"params_{name}": value for name, value in self.costs.counts},
             "flops_per_image": self.costs.flops_per_image,
             "checkpoint_bytes": self.costs.checkpoint_bytes,
@@ -128,6 +128,8 @@ class Plan:
     rows: tuple[Row, ...]
     removed: tuple[str, ...]
     """Trials of the sweep's newest launch that are no longer part of it; they are left alone."""
+    under_other_code: Mapping[str, int] = field(default_factory=dict)
+    """Finished trials that differ from some here in their code alone: its sha256 and how many."""
 
     @property
     def to_run(self) -> tuple[TrialSpec, ...]:
@@ -165,6 +167,7 @@ class Plan:
             "sweep": self.sweep,
             "trials": [row.to_json() for row in self.rows],
             "removed": list(self.removed),
+            "under_other_code": dict(self.under_other_code),
             "totals": asdict(self.totals),
         }
 
@@ -181,7 +184,9 @@ class Plan:
 
 
 def make(sweep: SweepSpec, store: Store) -> Plan:
-    """The plan of a sweep over what the store has. Reads only."""
+    """The plan of a sweep over what the store has. Reads only, but for a cache of what is not built
+    in: that is asked for and checked here. Raises UserError for problems of the user's code."""
+    described.learn(sweep, store)
     statuses = _statuses(sweep, store)
     history = History(store, zip(sweep.trials, statuses, strict=True))
     known: dict[tuple[Any, ...], tuple[str, Costs, TimeEstimate | None]] = {}
@@ -193,7 +198,9 @@ def make(sweep: SweepSpec, store: Store) -> Plan:
         config_id, cost, estimate = known[configuration]
         runs, why = decision(status, store)
         rows.append(Row(spec, status.trial_id, config_id, status, cost, estimate, runs, why))
-    return Plan(sweep.name, sweep.axes, sweep.resources, tuple(rows), _removed(sweep, store, rows))
+    removed = _removed(sweep, store, rows)
+    others = _under_other_code(sweep, store) if sweep.code else {}
+    return Plan(sweep.name, sweep.axes, sweep.resources, tuple(rows), removed, others)
 
 
 def _statuses(sweep: SweepSpec, store: Store) -> list[TrialStatus]:
@@ -207,10 +214,17 @@ def _statuses(sweep: SweepSpec, store: Store) -> list[TrialStatus]:
     return statuses
 
 
+def _plain(spec: TrialSpec) -> dict[str, Any]:
+    """The fields as JSON has them."""
+    fields = {name: list(v) if isinstance(v, tuple) else v for name, v in spec}
+    return {**fields, "options": dict(spec.options)}
+
+
 def explain(spec: TrialSpec) -> dict[str, tuple[Any, Any]]:
     """Fields in which a trial differs from the default trial: name → (value, default)."""
     default = TrialSpec()
-    return {name: (value, getattr(default, name)) for name, value in spec.identity_fields().items()}
+    fields = {**spec.identity_fields(), **({"options": dict(spec.options)} if spec.options else {})}
+    return {name: (value, getattr(default, name)) for name, value in fields.items()}
 
 
 def _costs(spec: TrialSpec) -> Costs:
@@ -248,6 +262,24 @@ def _removed(sweep: SweepSpec, store: Store, rows: Iterable[Row]) -> tuple[str, 
         return ()
     planned = {row.trial_id for row in rows}
     return tuple(spec.trial_id for spec in launch.specs if spec.trial_id not in planned)
+
+
+def _under_other_code(sweep: SweepSpec, store: Store) -> dict[str, int]:
+    planned = {spec.trial_id for spec in sweep.trials}
+    slugs = {trial_id.rpartition("-")[0] for trial_id in planned}
+    alike = {_without_code(spec) for spec in sweep.trials}
+    others: Counter[str] = Counter()
+    for trial_id in store.trial_ids():
+        if trial_id in planned or trial_id.rpartition("-")[0] not in slugs:
+            continue
+        spec = store.spec(trial_id)
+        if spec and _without_code(spec) in alike and store.state(spec).state == "finished":
+            others[spec.code_sha256] += 1
+    return dict(others)
+
+
+def _without_code(spec: TrialSpec) -> str:
+    return spec.model_dump_json(exclude={"code_sha256"})
 
 
 def _group(rows: list[Row]) -> Group:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from orchestrator import settings
 from orchestrator.errors import UserError
-from orchestrator.planning import costs
+from orchestrator.planning import costs, described
 from orchestrator.store.store import Store
 from trainer.journal import Record
 from trainer.results import Result
@@ -87,7 +87,8 @@ def _history(store: Store, spec: TrialSpec, result: Result | None) -> Sequence[R
 
 
 def _row(store: Store, spec: TrialSpec, result: Result | None) -> dict[str, Any]:
-    counts = result.counts if result is not None else costs.counts(spec)
+    described_now = costs.counts(spec) if described.known(spec) else None
+    counts = result.counts if result is not None else described_now
     history = _history(store, spec, result)
     metrics = result.metrics if result is not None else history[-1].metrics if history else {}
     return {
@@ -96,7 +97,8 @@ def _row(store: Store, spec: TrialSpec, result: Result | None) -> dict[str, Any]
         "config_id": spec.config_id,
         "state": store.state(spec).state,
         **dict(spec),
-        **{f"params_{name}": getattr(counts, name) for name in COUNTS},
+        "options": dict(spec.options),
+        **{f"params_{name}": getattr(counts, name, None) for name in COUNTS},
         "seconds": result.seconds if result is not None else None,
         "exact": result.exact if result is not None else None,
     }

@@ -98,9 +98,12 @@ def with_interval(estimate: Estimate, digits: int = 1) -> str:
 
 
 def show(value: object) -> str:
-    """A field's value as text: 0.1 not 0.10000000000000001, tuples without brackets."""
+    """A field's value as text: 0.1 not 0.10000000000000001, tuples without brackets,
+    options as `heads=4 fast=True`."""
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, tuple) and value and isinstance(value[0], tuple):
+        return " ".join(f"{name}={show(each)}" for name, each in value)
     if isinstance(value, tuple):
         return " ".join(map(show, value)) or "none"
     return str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.errors import UnreachableError, UserError
+from trainer import own_code
 from trainer.files import as_json, write_atomically, write_once
 
 # In a trial's folder, beside what training itself writes there (trainer.results):
@@ -78,6 +80,40 @@ class StoreFolder:
     def weights_file(self, sha256: str) -> Path:
         """Where a file of pretrained weights lies that a launch has kept, by its content."""
         return self.root / "weights" / f"{_safe(sha256, 'weights')}.pt"
+
+    @property
+    def code_folder(self) -> Path:
+        """Folder with the user's own code that launches have named, by its content."""
+        return self.root / "code"
+
+    def code(self, sha256: str) -> Path | None:
+        """The .py file or package folder with this digest; None where no launch has kept it."""
+        name = _safe(sha256, "code")
+        paths = (self.code_folder / f"{name}.py", self.code_folder / name)
+        return next((path for path in paths if path.exists()), None)
+
+    def keep_code(self, sha256: str, source: Path) -> None:
+        """Copy a .py file or package folder into the store, once: nothing is ever overwritten.
+
+        Raises UserError where `source`, or a copy that is there, has another content.
+        """
+        kept = self.code(sha256)
+        if kept is not None:
+            _check_code(kept, sha256)
+            return
+        self.code_folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".code-", dir=self.root) as temporary:
+            copy = Path(temporary) / source.name
+            if source.is_dir():
+                for name, content in own_code.files(source).items():
+                    (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                    write_atomically(copy / name, content)
+            else:
+                write_atomically(copy, source.read_bytes())
+            _check_code(copy, sha256)
+            suffix = "" if source.is_dir() else ".py"
+            with contextlib.suppress(FileExistsError):  # another launch was first
+                copy.rename(self.code_folder / f"{sha256}{suffix}")
 
     @property
     def initial_weights_folder(self) -> Path:
@@ -217,6 +253,15 @@ def numbers(folder: Path, suffix: str = "") -> list[int]:
         return []
     stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
+
+
+def _check_code(path: Path, sha256: str) -> None:
+    try:
+        digest = own_code.digest(path)
+    except own_code.CodeProblem as problem:
+        raise UserError(f"{path}: {problem}") from problem
+    if digest != sha256:
+        raise UserError(f"{path}: is not the code with sha256 {sha256[:12]}…: it was changed")
 
 
 def _safe(name: str, what: str) -> str:

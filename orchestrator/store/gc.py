@@ -37,7 +37,7 @@ def find(store: Store) -> list[Garbage]:
     trial_ids = sorted(store.trial_ids())
     resting = [i for i in trial_ids if store.state(i).state != "running"]
     unnamed = _unnamed(store, resting)
-    found = [*_discarded(store), *_initial_weights(store)]
+    found = [*_discarded(store), *_initial_weights(store), *_code(store)]
     if resting == trial_ids:  # else the scratch may be that of the launch which trains
         found.extend(_scratch(store))
     for trial_id in resting:
@@ -106,6 +106,21 @@ def _initial_weights(store: Store) -> Iterator[Garbage]:
             yield _garbage(path, "a temporary file of a process that died")
         elif path.stat().st_nlink == 1:
             yield _garbage(path, "initial weights that no trial began with")
+
+
+def _code(store: Store) -> Iterator[Garbage]:
+    """Of a user's own, that neither a launch nor a trial names; a young one may be about to be."""
+    paths = sorted(store.code_folder.glob("*"))
+    if not paths or any(store.unreadable_launches(name) for name in store.sweeps()):
+        return
+    specs = [store.spec(trial_id) for trial_id in store.trial_ids()]
+    if None in specs:
+        return  # a damaged spec: it may name any
+    launched = (spec for name in store.sweeps() for spec in store.launched(name))
+    named = {spec.code_sha256 for spec in (*specs, *launched) if spec}
+    for path in paths:
+        if path.stem not in named and _age(store, path) > TEMPORARY_S:
+            yield _garbage(path, "code that no launch and no trial names")
 
 
 def _in_trial(store: Store, trial_id: str) -> Iterator[Garbage]:

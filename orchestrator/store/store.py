@@ -8,6 +8,8 @@
                       result.json      exists = finished
     discarded/<trial_id>-<n>/          results set aside
     weights/<sha256>.pt                files of pretrained weights that launches named
+    code/<sha256>.py, code/<sha256>/   the user's own code that launches named, a file or a package
+    cache/describe/                    what was said of such code; can go
     initial/<sha256>.pt                initial weights, linked from the attempts that begin so
 
 The state of a trial is derived from its folder at every look; nothing else remembers it.

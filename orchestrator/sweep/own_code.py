@@ -39,6 +39,14 @@ class OwnCode(BaseModel):
     place: str = ""
     """Where the file names it, `mine.yaml:2`, for messages."""
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether the code still lies there as it was."""
+        try:
+            return own_code.digest(self.path) == self.sha256
+        except (own_code.CodeProblem, OSError):
+            return False
+
 
 @dataclass(frozen=True)
 class DescribedCode:

@@ -157,3 +157,10 @@ def test_heads_that_share_a_network_share_their_forward_on_a_gpu_too() -> None:
 def test_planning_packs_needs_no_torch() -> None:
     code = "import sys, trainer.grouping; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_not_built_in_trains_alone() -> None:
+    own = [output_only(code_sha256="a" * 64, seed=seed) for seed in (0, 0)]
+    assert grouping.groups(own, 8) == [[0], [1]]
+    assert grouping.groups(own, 8, streams=True) == [[0], [1]]
+    assert not grouping.share_a_forward(own)

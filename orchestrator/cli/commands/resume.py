@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from orchestrator.cli import lookup, options
+from orchestrator.cli import lookup, options, screen
 from orchestrator.cli.run_sweep import RunOptions, run
 from orchestrator.errors import UserError
 from orchestrator.launching.rounds import Order
@@ -40,6 +40,8 @@ def resume(
     if strangers := [trial_id for trial_id in trial_ids if trial_id not in known]:
         raise UserError(*(f"trial {t}: is not one of sweep {name}" for t in strangers))
     sweep = Sweep(launch.sweep)
+    if (code := sweep.spec.code) and not (quiet or as_json):
+        screen.say(f"code: {code.path.name}, sha256 {code.sha256}, as the store has it")
     order = Order(trial_ids, wait=not no_wait)
     chosen = RunOptions(context.obj, inline, detach, yes, quiet, as_json)
     return run(sweep, sweep.plan(store_folder), order, settings, chosen)

@@ -87,9 +87,15 @@ def modes(groups: Sequence[Replicates]) -> list[str]:
 
 
 def network(spec: TrialSpec) -> str:
-    """`ResNet-14`, with the width where it is not 1: `ResNet-14 ×2`."""
+    """`ResNet-14`, with the width where it is not 1: `ResNet-14 ×2`.
+
+    One that is not built in has its name, since nobody asks here how its code calls it.
+    """
+    if "/" in spec.model:
+        return spec.model
     width = f" ×{spec.width}" if spec.width != 1 else ""
-    return f"{NETWORKS[spec.model].label}-{spec.depth}{width}"
+    label = NETWORKS[spec.model].label if spec.model in NETWORKS else spec.model
+    return f"{label}-{spec.depth}{width}"
 
 
 COLUMNS = 3

@@ -70,13 +70,10 @@ def against_count(
     groups: Sequence[Replicates], field: str, rows: Sequence[Published]
 ) -> CaptionedFigure | None:
     """Accuracy against the number of BN or of all parameters; see `_networks_in_lines`."""
-    counts = {
-        (g.spec.model, g.spec.depth, g.spec.width): float(getattr(g.results[0].counts, field))
-        for g in groups
-    }
+    counts = {_network(g.spec): float(getattr(g.results[0].counts, field)) for g in groups}
 
     def x(spec: TrialSpec) -> float:
-        return counts[spec.model, spec.depth, spec.width]
+        return counts[_network(spec)]
 
     panels = _with_several_x(split_into_panels(groups, "depth", "width"), x)
     label = {"bn": "BatchNorm parameters", "total": "parameters"}[field]
@@ -86,6 +83,10 @@ def against_count(
     return CaptionedFigure(
         f"accuracy_{field}_parameters", caption(f"Test accuracy against {label}", panels), figure
     )
+
+
+def _network(spec: TrialSpec) -> tuple[object, ...]:
+    return (spec.model, spec.depth, spec.width, spec.options, spec.code_sha256)
 
 
 def _with_several_x(panels: Panels, x: X) -> Panels:

@@ -14,6 +14,7 @@ import zipfile
 import fake_head
 import pytest
 from fake_head import SWEEP, serving
+from made_code import written
 
 from orchestrator.cluster import jobs, ray_jobs
 from orchestrator.cluster.ray_jobs import Head
@@ -115,10 +116,11 @@ def test_the_same_code_is_sent_to_a_head_once(head):
 
 
 def test_the_parcel_holds_both_packages_the_sweep_file_and_no_leftovers(sweep_file):
-    names = zipfile.ZipFile(io.BytesIO(jobs.packed(sweep_file))).namelist()
+    sent = {sweep_file.name: sweep_file.read_bytes()}
+    names = zipfile.ZipFile(io.BytesIO(jobs.packed(sent))).namelist()
     assert {"tiny.yaml", "orchestrator/cluster/jobs.py", "trainer/spec.py"} <= set(names)
     assert not [name for name in names if "__pycache__" in name]
-    assert jobs.packed(sweep_file) == jobs.packed(sweep_file) != jobs.packed()
+    assert jobs.packed(sent) == jobs.packed(sent) != jobs.packed()
     assert jobs.packed(code=False) is None
 
 
@@ -317,3 +319,16 @@ def test_a_head_that_falls_silent_is_given_up_after_a_while(head, monkeypatch):
     with pytest.raises(UnreachableError):
         jobs.follow("http://127.0.0.1:1", "any", Heard())
     assert time.monotonic() - begun > 0.3
+
+
+def test_the_users_own_code_travels_with_its_sweep_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = written(tmp_path)
+    sweep = load(path)
+    sent = jobs.sent_with(path, sweep)
+    assert set(sent) == {"mine.yaml", "mine.py"}
+    assert sent["mine.py"] == (tmp_path / "mine.py").read_bytes()
+    (tmp_path / "deep").mkdir()
+    path.rename(tmp_path / "deep" / "mine.yaml")
+    with pytest.raises(UserError, match="code: lies outside of the file's folder"):
+        jobs.sent_with(tmp_path / "deep" / "mine.yaml", sweep)

@@ -164,3 +164,21 @@ def test_the_scratch_of_a_launch_is_left_alone_while_trials_run(store):
     assert found(store) == {}
     ownership.fail(claim, Failure(failure="stopped", cause="on request"))
     assert found(store) == {".ray-scratch-x": "scratch of a launch that was killed"}
+
+
+def test_code_that_no_launch_and_no_trial_names_can_go(store):
+    launched, trained, idle = ("a" * 64, "b" * 64, "c" * 64)
+    store.code_folder.mkdir()
+    for sha256 in (launched, trained, idle):
+        (store.code_folder / f"{sha256}.py").write_text("code")
+    fields = SPEC.changed(code_sha256=launched).identity_fields()
+    record = Launch(sweep={"name": "own", "trials": (fields,)}, number=0, time_ms=1, host="here")
+    store.record_launch(record)
+    attempt(store, SPEC.changed(code_sha256=trained))
+    assert not any("code" in path for path in found(store))  # all are young
+    for path in store.code_folder.iterdir():
+        os.utime(path, (1, 1))
+    reasons = {path: why for path, why in found(store).items() if path.startswith("code/")}
+    assert reasons == {f"code/{idle}.py": "code that no launch and no trial names"}
+    next(store.root.glob("sweeps/own/launches/*.json")).write_text("damaged")
+    assert not [path for path in found(store) if path.startswith("code/")]

@@ -1,9 +1,10 @@
 """`code: PATH` in a sweep file: part of each trial by its content, its names checked."""
 
 import hashlib
+import re
 
 import pytest
-from own_code import BASE, MINE, written
+from made_code import BASE, MINE, written
 
 from orchestrator.errors import SweepError
 from orchestrator.sweep import descriptions, sweep_spec
@@ -72,7 +73,7 @@ def test_a_name_or_number_that_the_code_does_not_have_is_a_line(field, value, li
     text = "base: {" + ", ".join(f"{k}: {v}" for k, v in base.items()) + "}\n"
     (shown,) = lines_of(tmp_path, text)
     assert shown.startswith("mine.yaml:3: ")
-    assert __import__("re").search(line, shown), shown
+    assert re.search(line, shown), shown
 
 
 def test_images_that_a_described_network_does_not_take_are_a_line(tmp_path):
@@ -114,9 +115,7 @@ def test_a_link_that_leads_out_of_the_package_is_a_line(tmp_path):
     (package / "__init__.py").write_text("")
     (package / "networks.py").symlink_to(tmp_path / "mine.py")
     path.write_text(path.read_text().replace("mine.py", "mine"))
-    with pytest.raises(
-        SweepError, match=r":2: code: networks.py is a link that leads out"
-    ):
+    with pytest.raises(SweepError, match=r":2: code: networks.py is a link that leads out"):
         sweep_spec.load(path)
 
 
