@@ -17,37 +17,62 @@ ROOT = Path(__file__).parents[1]
 TESTS = Path(__file__).parent
 
 MARKS = {
-    "cluster": "processes",
-    "contracts": "processes",
-    "docker": "processes",
-    "faults": "processes",
-    "integration": "processes",
-    "orchestrator/cli/test_cli_launch": "processes",
-    "orchestrator/cli/test_cli_terminal": "processes",
-    "orchestrator/launching": "processes",
-    "test_install": "processes",
-    "test_security": "processes",
-    "trainer/networks": "training",
-    "trainer/packs": "training",
-    "trainer/test_export": "training",
-    "trainer/test_freezing": "training",
-    "trainer/test_main": "training",
-    "trainer/test_numerics": "training",
-    "trainer/test_on_a_pretended_gpu": "training",
-    "trainer/test_resume": "training",
-    "trainer/test_seeding": "training",
-    "trainer/test_train": "training",
-    "trainer/test_trials_on_a_pretended_gpu": "training",
+    "processes": (
+        "cluster",
+        "contracts",
+        "docker",
+        "faults",
+        "integration",
+        "orchestrator/cli/test_cli_launch",
+        "orchestrator/cli/test_cli_terminal",
+        "orchestrator/cli/test_cli_ui",
+        "orchestrator/cluster",
+        "orchestrator/launching",
+        "orchestrator/test_doctor",
+        "test_examples",
+        "test_install",
+        "test_security",
+    ),
+    "long": (
+        "orchestrator/cli/test_on_cluster",
+        "orchestrator/cli/test_cli_own_code",
+        "orchestrator/planning/test_costs",
+        "orchestrator/planning/test_memory",
+        "orchestrator/reporting/test_error_rates",
+        "orchestrator/reporting/test_figures",
+        "orchestrator/reporting/test_report",
+        "orchestrator/reporting/test_to_mlflow",
+        "orchestrator/sweep/test_code_in_sweeps",
+        "orchestrator/sweep/test_shipped_sweeps",
+        "orchestrator/sweep/test_sweep_fuzz",
+        "orchestrator/test_new_entries",
+        "test_readme",
+        "trainer/kernels/test_build",
+        "trainer/kernels/test_triton_norm",
+        "trainer/networks",
+        "trainer/packs",
+        "trainer/test_against_plain_torch",
+        "trainer/test_export",
+        "trainer/test_freezing",
+        "trainer/test_main",
+        "trainer/test_numerics",
+        "trainer/test_on_a_pretended_gpu",
+        "trainer/test_own_code",
+        "trainer/test_resume",
+        "trainer/test_seeding",
+        "trainer/test_train",
+        "trainer/test_trials_on_a_pretended_gpu",
+    ),
 }
-"""By the beginning of a test's path; every other test is a `unit` test, as `make quick` runs them.
-`processes`: starts Ray, servers, workers, hosts. `training`: trains or builds many networks."""
+"""By the beginning of a test's path. `processes`: starts Ray, servers, workers or hosts. `long`:
+trains, draws or builds for seconds. All others are `unit` tests, which `make quick` runs."""
 
 
 def pytest_collection_modifyitems(items):
     """Mark each test by its folder or file."""
     for item in items:
         place = item.path.relative_to(TESTS).as_posix()
-        marks = (mark for beginning, mark in MARKS.items() if place.startswith(beginning))
+        marks = (mark for mark, beginnings in MARKS.items() if place.startswith(beginnings))
         item.add_marker(next(marks, "unit"))
 
 

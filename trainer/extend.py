@@ -38,6 +38,7 @@ from trainer import own_code
 from trainer.data import augment, own_data
 from trainer.data_sets import DATA_SETS, DataSet
 from trainer.modes import MODES
+from trainer.modes import Role as Role
 from trainer.networks.blocks import BatchNorm as BatchNorm
 from trainer.networks.blocks import conv as conv
 from trainer.networks.blocks import mark as mark

@@ -1,6 +1,6 @@
 """A GPU step's forward and backward as one CUDA graph: recorded once, replayed for each batch.
 
-A small network's step is limited by the launching of its hundreds of kernels, not by them
+A small network's step is limited by the launching of its hundreds of kernels, not by them.
 The optimizer's three or four kernels stay outside: so the rate may change at
 every step, and the arithmetic is the same. A graph is used only if it repeats the step it was
 recorded from. Nothing here has been run on a GPU yet: see `record`.
