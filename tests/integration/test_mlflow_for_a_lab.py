@@ -98,7 +98,8 @@ def test_a_sweep_arrives_whole_through_login_server_and_postgresql(tmp_path, tra
     failed(claim, "diverged")
     for _ in range(2):
         assert sync(store, "depth", tracker).empty
-    checks = audit(store, "depth", tracker)
+    checks = list(audit(store, "depth", tracker))
+    assert "metrics" in {check.name for check in checks}
     assert all(check.ok for check in checks), checks
     assert {c.name: c.detail for c in checks}["artifacts"] == "4 files"
     (run,) = tracker.runs(tracker.open("depth"), store.identity, SPECS[0].trial_id)
@@ -125,5 +126,7 @@ def test_postgresql_without_a_server_between_works_too(postgres, tmp_path, monke
     launched(store, SPECS[1:], "direct")
     trained(store, SPECS[1])
     assert sync(store, "direct", tracker).empty
-    assert all(check.ok for check in audit(store, "direct", tracker))
+    checks = list(audit(store, "direct", tracker))
+    assert "metrics" in {check.name for check in checks}
+    assert all(check.ok for check in checks), checks
     assert not os.path.exists("mlruns")

@@ -1,11 +1,16 @@
 """Every freezing mode: what trains moves, and what is frozen stays bit for bit."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
+from freezing_check import batch, check_two_steps, two_steps
 
 from trainer import freezing
 from trainer.errors import FreezeViolation
+from trainer.kernels import build
+from trainer.learner import Learner
 from trainer.modes import MODES
 from trainer.networks import roles
 from trainer.spec import TrialSpec
@@ -16,43 +21,125 @@ PLACES = ("body", "shortcut")
 
 def spec_of(mode, **fields):
     return TrialSpec(
-        depth=8, dataset="synthetic", trainable=mode, k=2 if mode == "random_k" else 0, **fields
+        depth=8,
+        dataset="synthetic",
+        trainable=mode,
+        k=2 if mode == "random_k" else 0,
+        weight_decay=0.01,
+        **fields,
     )
 
 
-def two_steps(model, trained, side=8):
-    """SGD with weight decay and momentum, on the trained tensors; random_k through its masks."""
-    images = torch.rand(8, 3, side, side, generator=torch.Generator().manual_seed(1))
-    labels = torch.arange(8)
-    parameters = [model.get_parameter(name) for name in trained.names]
-    if not parameters:
-        return
-    optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-2)
-    for _ in range(2):
-        before = {n: model.get_parameter(n).detach().clone() for n in trained.indices}
-        optimizer.zero_grad()
-        F.cross_entropy(model(images), labels).backward()
-        optimizer.step()
-        with torch.no_grad():
-            for name, old in before.items():
-                keep = torch.ones(old.numel(), dtype=torch.bool)
-                keep[trained.indices[name]] = False
-                model.get_parameter(name).view(-1)[keep] = old.view(-1)[keep]
+def learner_of(spec, kernels="stock", network=None):
+    return Learner(spec, torch.device("cpu"), kernels, network=network)
 
 
+needs_kernel = pytest.mark.skipif(bool(build.problem()), reason=build.problem() or "-")
+
+
+@pytest.mark.parametrize("kernels", ["stock", pytest.param("fused", marks=needs_kernel)])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("mode", MODES)
-def test_after_two_steps_only_what_the_mode_names_has_changed(mode):
-    spec = spec_of(mode)
-    model = initial.build(spec)
-    trained = freezing.freeze(model, spec)
-    before = {n: p.detach().clone() for n, p in model.named_parameters()}
-    two_steps(model, trained)
-    for name, parameter in model.named_parameters():
-        assert torch.equal(parameter, before[name]) is (name not in trained.names), name
-        if name in trained.indices:
-            frozen = torch.ones(parameter.numel(), dtype=torch.bool)
-            frozen[trained.indices[name]] = False
-            assert torch.equal(parameter.view(-1)[frozen], before[name].view(-1)[frozen])
+def test_after_two_steps_only_what_the_mode_names_has_changed(mode, precision, kernels):
+    check_two_steps(learner_of(spec_of(mode, precision=precision), kernels))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize("mode", ["bn_only", "random_k"])
+def test_no_optimizer_touches_what_is_frozen(mode, optimizer):
+    check_two_steps(learner_of(spec_of(mode, optimizer=optimizer, lr=0.001)))
+
+
+# -- planted faults: the check above must find each -------------------------------------------
+
+
+def trains_also(name):
+    """A frozen parameter's name in the flat vector."""
+
+    def planted(spec):
+        network = initial.prepare(spec)
+        network.model.get_parameter(name).requires_grad_()
+        trained = replace(network.trained, names=(*network.trained.names, name))
+        return learner_of(spec, network=replace(network, trained=trained))
+
+    return planted
+
+
+def forgets(name):
+    """A trained parameter's name is not in the flat vector."""
+
+    def planted(spec):
+        network = initial.prepare(spec)
+        names = tuple(other for other in network.trained.names if other != name)
+        trained = replace(network.trained, names=names)
+        return learner_of(spec, network=replace(network, trained=trained))
+
+    return planted
+
+
+def decays_every_parameter(spec):
+    """Weight decay as an optimizer over `model.parameters()` would apply it."""
+    learner = learner_of(spec)
+    update = learner.optimizer.update
+
+    def planted(values, gradient, rate, step):
+        update(values, gradient, rate, step)
+        for parameter in learner.model.parameters():
+            parameter.data.mul_(1 - rate * spec.weight_decay)
+
+    learner.optimizer.update = planted
+    return learner
+
+
+def decays_whole_tensors(spec):
+    """Weight decay on the elements between the trained ones."""
+    learner = learner_of(spec)
+    update = learner.optimizer.update
+
+    def planted(values, gradient, rate, step):
+        update(values, gradient, rate, step)
+        learner.flat.weights.mul_(1 - rate * spec.weight_decay)  # `publish` mends the trained ones
+
+    learner.optimizer.update = planted
+    return learner
+
+
+def remembers_whole_tensors(spec):
+    """Momentum gathered before the mask: the first step is right, the second moves the rest."""
+    learner = learner_of(spec)
+    flat, update = learner.flat, learner.optimizer.update
+    masked_gradient, velocity = flat.gradient, torch.zeros_like(flat.weights)
+    whole = []
+
+    def gradient(loss):
+        gradients = torch.autograd.grad(loss, flat.parameters, retain_graph=True)
+        whole.append(torch.cat([each.flatten() for each in gradients]))
+        return masked_gradient(loss)
+
+    def planted(values, gradient, rate, step):
+        update(values, gradient, rate, step)
+        flat.weights.add_(velocity, alpha=-rate * spec.momentum)
+        velocity.mul_(spec.momentum).add_(whole[-1])
+
+    flat.gradient, learner.optimizer.update = gradient, planted
+    return learner
+
+
+@pytest.mark.parametrize(
+    ("mode", "fault", "message"),
+    [
+        ("bn_only", trains_also("fc.bias"), r"^fc\.bias: 10 frozen elements changed"),
+        ("nothing", trains_also("fc.bias"), r"^fc\.bias: 10 frozen elements changed"),
+        ("bn_only", forgets("bn1.bias"), r"^bn1\.bias: unchanged"),
+        ("bn_only", decays_every_parameter, r"^conv1\.weight: 432 frozen elements changed"),
+        ("random_k", decays_every_parameter, r"^conv1\.weight: 400 frozen elements changed"),
+        ("random_k", decays_whole_tensors, r"^conv1\.weight: 400 frozen elements changed"),
+        ("random_k", remembers_whole_tensors, r"^conv1\.weight: \d+ frozen elements changed"),
+    ],
+)
+def test_a_planted_fault_is_found_by_two_steps(mode, fault, message):
+    with pytest.raises(AssertionError, match=message):
+        check_two_steps(fault(spec_of(mode)))
 
 
 @pytest.mark.parametrize(
@@ -129,12 +216,10 @@ BIASED += [("cifar_vgg", mode) for mode in MODES if not mode.startswith("shortcu
 @pytest.mark.parametrize(("model", "mode"), BIASED)
 def test_networks_with_biased_convolutions_freeze_by_the_same_rules(model, mode):
     spec = spec_of(mode).changed(model=model, depth=11)
-    built = initial.build(spec)
-    trained = freezing.freeze(built, spec)
-    before = freezing.snapshot(built, trained)
-    two_steps(built, trained, side=32)
-    proof = freezing.prove(before, built, trained)
-    assert proof["changed"] == list(trained.names)
+    learner = learner_of(spec)
+    check_two_steps(learner, side=32)
+    proof = freezing.prove(learner.initial, learner.model, learner.trained)
+    assert proof["changed"] == list(learner.trained.names)
 
 
 def frozen_bn():
@@ -144,12 +229,11 @@ def frozen_bn():
 
 
 def test_the_proof_of_an_honest_run_names_what_changed():
-    model, trained = frozen_bn()
-    before = freezing.snapshot(model, trained)
-    two_steps(model, trained)
-    proof = freezing.prove(before, model, trained)
+    learner = learner_of(spec_of("bn_only"))
+    two_steps(learner)
+    proof = freezing.prove(learner.initial, learner.model, learner.trained)
     assert proof["violations"] == []
-    assert set(proof["changed"]) == set(trained.names)
+    assert set(proof["changed"]) == set(learner.trained.names)
 
 
 def test_a_frozen_tensor_that_changed_fails_the_proof_by_name():
@@ -185,28 +269,23 @@ def test_the_modes_of_one_seed_start_from_the_same_weights():
 # -- what should train and did not -----------------------------------------------------------
 
 
-def batch():
-    return torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(8)
-
-
 def test_a_declared_tensor_that_no_update_reached_fails_the_proof_by_name():
-    model, trained = frozen_bn()
-    before = freezing.snapshot(model, trained)
+    learner = learner_of(spec_of("bn_only"))
+    model = learner.model
     kept = model.bn1.weight.detach().clone()
-    two_steps(model, trained)
+    two_steps(learner)
     with torch.no_grad():
         model.bn1.weight.copy_(kept)  # as if the optimizer had forgotten it
     with pytest.raises(FreezeViolation, match=r"^should train, but did not change: bn1\.weight$"):
-        freezing.prove(before, model, trained, batch, rate=0.1)
+        freezing.prove(learner.initial, model, learner.trained, batch, rate=0.1)
 
 
 def test_a_declared_tensor_without_a_gradient_fails_the_proof():
-    model, trained = frozen_bn()
-    more = freezing.Trained((*trained.names, "fc.bias"))
-    before = freezing.snapshot(model, more)
-    two_steps(model, trained)
+    learner = learner_of(spec_of("bn_only"))
+    more = freezing.Trained((*learner.trained.names, "fc.bias"))
+    two_steps(learner)
     with pytest.raises(FreezeViolation, match=r"did not change: fc\.bias$"):
-        freezing.prove(before, model, more, batch, rate=0.1)
+        freezing.prove(learner.initial, learner.model, more, batch, rate=0.1)
 
 
 def test_both_faults_are_named_in_one_message():
@@ -267,15 +346,13 @@ def test_looking_for_what_could_move_leaves_the_network_as_it_was():
 
 
 def test_elements_of_random_k_that_stayed_are_counted_and_a_whole_tensor_is_a_violation():
-    spec = spec_of("random_k")
-    model = initial.build(spec)
-    trained = freezing.freeze(model, spec)
-    before = freezing.snapshot(model, trained)
+    learner = learner_of(spec_of("random_k"))
+    model, trained, before = learner.model, learner.trained, learner.initial
     kept = model.conv1.weight.detach().clone()
-    two_steps(model, trained)
-    one = trained.indices["conv1.weight"][3]
+    two_steps(learner)
+    place = torch.unravel_index(trained.indices["conv1.weight"][3], kept.shape)
     with torch.no_grad():
-        model.conv1.weight.view(-1)[one] = kept.view(-1)[one]
+        model.conv1.weight[place] = kept[place]
     proof = freezing.prove(before, model, trained, batch, rate=0.1)
     assert proof["stuck_elements"]["conv1.weight"] == 1
     with torch.no_grad():

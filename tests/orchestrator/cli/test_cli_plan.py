@@ -45,6 +45,7 @@ def test_json_has_the_promised_keys_alone_on_standard_output(bnsweep):
     assert plan["sweep"] == "quickstart"
     promised = {"trial_id", "config_id", "state", "seconds", "checkpoint_bytes", "memory_bytes"}
     promised |= {f"params_{what}" for what in ("total", "trainable", "bn", "output", "shortcut")}
+    assert len(plan["trials"]) == 12
     for trial in plan["trials"]:
         assert promised | {"flops_per_image"} | set(TrialSpec.model_fields) <= set(trial)
     assert plan["totals"]["trials"] == 12

@@ -50,6 +50,7 @@ def test_status_as_json_has_the_promised_keys(bnsweep, launched):
         "stopped": 0,
     }
     promised = {"trial_id", "state", "attempt", "epoch", "epochs", "test_accuracy", "cause"}
+    assert len(found["trials"]) == 4
     assert all(promised <= set(trial) for trial in found["trials"])
 
 

@@ -57,9 +57,9 @@ def test_a_folder_of_images_trains_to_its_classes(root, tmp_path) -> None:
 def test_batches_have_the_colours_of_their_labels_in_any_number_of_workers(root) -> None:
     spec = SPEC.changed(normalisation="none")
     here, workers = load(root, spec), load(root, spec, workers=2)
-    for (images, labels), (same, _) in zip(
-        here.train.batches(1), workers.train.batches(1), strict=True
-    ):
+    pairs = list(zip(here.train.batches(1), workers.train.batches(1), strict=True))
+    assert len(pairs) == 3
+    for (images, labels), (same, _) in pairs:
         assert images.shape[1:] == (3, 32, 32)
         assert torch.equal(images.mean((2, 3)).argmax(1), labels)
         assert torch.equal(images, same)
@@ -84,9 +84,9 @@ def test_another_trial_has_the_same_files_in_an_order_of_its_own(root) -> None:
     spec = SPEC.changed(seed=1, brightness=0.25)
     shared, own = load(root).of(spec), load(root, spec)
     assert shared is not None
-    for (images, labels), (same, too) in zip(
-        shared.train.batches(1), own.train.batches(1), strict=True
-    ):
+    pairs = list(zip(shared.train.batches(1), own.train.batches(1), strict=True))
+    assert len(pairs) == 3
+    for (images, labels), (same, too) in pairs:
         assert torch.equal(images, same)
         assert torch.equal(labels, too)
 

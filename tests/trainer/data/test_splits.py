@@ -70,6 +70,7 @@ def test_trials_share_the_images_and_have_batches_of_their_own(fields, tmp_path)
     assert shared.digest == own.digest
     for split in ("train", "test"):
         found, expected = (_batches(getattr(whole, split)) for whole in (shared, own))
+        assert len(found) == len(expected) > 0
         assert all(map(torch.equal, found, expected))
 
 
