@@ -1,0 +1,1 @@
+"""Optional faster steps: fused BatchNorm (C++ on the CPU, Triton on a GPU) and CUDA graphs."""
