@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
-from orchestrator.planning import described
+from orchestrator.planning import described, memory
 from orchestrator.planning.gradients import all_gradient_elements, first_trained, weight_trains
-from orchestrator.planning.memory import memory_bytes, optimizer_slots
+from orchestrator.planning.memory import optimizer_slots
 from trainer.data_sets import data_set
 from trainer.modes import RANDOM_K, Counts, count
 from trainer.networks.layers import Layer
@@ -106,6 +106,11 @@ def checkpoint_bytes(spec: TrialSpec) -> int:
     trained = counts(spec).trainable * (1 + optimizer_slots(spec))
     tensors = _FP32 * (trained + _statistics(spec))
     return tensors + 3_400 + 70 * spec.epochs
+
+
+def memory_bytes(spec: TrialSpec) -> int:
+    """Peak bytes of the tensors of one trial."""
+    return memory.described_bytes(spec) if spec.own else memory.memory_bytes(spec)
 
 
 def _statistics(spec: TrialSpec) -> int:

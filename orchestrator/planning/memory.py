@@ -34,15 +34,8 @@ def optimizer_slots(spec: TrialSpec) -> int:
     return 2
 
 
-def memory_bytes(spec: TrialSpec) -> int:
-    """Peak bytes of one trial: the most of building, evaluating, a step's passes and its update.
-
-    Of what is not built in about so much, and 0 where it was not described.
-    """
-    return _described_bytes(spec) if spec.own else _memory_bytes(spec)
-
-
-def _described_bytes(spec: TrialSpec) -> int:
+def described_bytes(spec: TrialSpec) -> int:
+    """About the peak of a trial that is not built in; 0 where it was not described."""
     facts = described.facts(spec)
     counts = facts.counts
     held = counts.total + facts.statistics + counts.trainable * optimizer_slots(spec)
@@ -51,7 +44,8 @@ def _described_bytes(spec: TrialSpec) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _memory_bytes(spec: TrialSpec) -> int:
+def memory_bytes(spec: TrialSpec) -> int:
+    """Peak bytes of one trial: the most of building, evaluating, a step's passes and its update."""
     layers = layers_of(spec)
     gradients = all_gradient_elements(layers, spec.trainable)
     element = BF16 if spec.precision == "bf16" else FP32
