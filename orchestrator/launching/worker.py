@@ -168,6 +168,7 @@ def _train(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Claim]])
         initial_weights=store.initial_weights_folder,
     )
     outcomes = train_pack([member for _, member in members], options)
+    extend.use(None, "")  # what the code defined counts for its trials alone
     for (claim, _), outcome in zip(members, outcomes, strict=True):
         if isinstance(outcome, Exception):
             _record(task, claim, outcome)
