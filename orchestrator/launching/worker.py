@@ -10,7 +10,7 @@ import contextlib
 import io
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -131,6 +131,7 @@ def run_claimed(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Cla
             logs = _Logs(stack, [claim.folder / LOG for _, claim in claimed])
             stack.enter_context(contextlib.redirect_stdout(logs))
             stack.enter_context(contextlib.redirect_stderr(logs))
+            stack.enter_context(_own_code(store, claimed[0][0]))
             _train(store, task, claimed)
         except Exception as error:  # whatever it is, it belongs to these trials alone
             for _, claim in claimed:
@@ -138,16 +139,30 @@ def run_claimed(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Cla
                     _record(task, claim, error)
 
 
+@contextlib.contextmanager
+def _own_code(store: Store, spec: TrialSpec) -> Iterator[None]:
+    """Let the user's own code add its definitions for the time of its trial, which trains alone.
+
+    From before its checkpoint is looked for, which builds the network, to its end: in this process
+    the next trial, or the next sweep file, must not take them for built in.
+    """
+    if not spec.code_sha256:
+        yield
+        return
+    from trainer import extend  # loads torch, as `_train` does
+
+    try:
+        extend.use(_code(store, spec), spec.code_sha256)
+        yield
+    finally:
+        extend.use(None, "")
+
+
 def _train(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Claim]]) -> None:
-    # The only place where the orchestrator loads the trainer's torch side: inside the worker.
-    from trainer import extend
+    # Only here and above does the orchestrator load the trainer's torch side: inside the worker.
     from trainer.packs.pack_training import train_pack
     from trainer.train import Options
 
-    # What is not built in trains alone. Its network is built on the way to its checkpoint, too.
-    sha256 = claimed[0][0].code_sha256
-    code = store.code(sha256) if sha256 else None
-    extend.use(code, sha256)
     # The members of a pack have one file of pretrained weights (see trainer.grouping).
     pretrained = _pretrained(store, claimed[0][0])
 
@@ -164,11 +179,10 @@ def _train(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Claim]])
         kernels=task.kernels,
         graphs=task.graphs,
         pretrained=pretrained,
-        code=code,
+        code=_code(store, claimed[0][0]),
         initial_weights=store.initial_weights_folder,
     )
     outcomes = train_pack([member for _, member in members], options)
-    extend.use(None, "")  # what the code defined counts for its trials alone
     for (claim, _), outcome in zip(members, outcomes, strict=True):
         if isinstance(outcome, Exception):
             _record(task, claim, outcome)
@@ -200,6 +214,10 @@ def _member(store: Store, task: PackTask, spec: TrialSpec, claim: Claim) -> Memb
         poll=Watch(store, task, claim),
         on_record=on_record,
     )
+
+
+def _code(store: Store, spec: TrialSpec) -> Path | None:
+    return store.code(spec.code_sha256) if spec.code_sha256 else None
 
 
 def _pretrained(store: Store, spec: TrialSpec) -> Path | None:

@@ -43,7 +43,7 @@ class CodeProblem(BaseModel):
     traceback: str = ""
 
     def within(self, code: Path | None) -> str:
-        """`mine.py:7: message`, the file named from the folder in which the code lies."""
+        """The message behind file and line; the file is named from the folder of the code."""
         if code is None:
             return self.message
         file = Path(self.file or code)

@@ -37,7 +37,7 @@ class OwnCode(BaseModel):
     path: Path
     sha256: str
     place: str = ""
-    """Where the file names it, `mine.yaml:2`, for messages."""
+    """The file and line that name it, for messages."""
 
     @property
     def unchanged(self) -> bool:

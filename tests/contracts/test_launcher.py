@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from made_code import written
 from processes import alive, descendants
 
 from orchestrator.launching.driver import InlineLauncher, request_stop
@@ -16,7 +17,8 @@ from orchestrator.launching.worker import PackTask
 from orchestrator.store import liveness
 from orchestrator.store.store import Store
 from orchestrator.sweep.resources import Resources
-from trainer import results
+from trainer import own_code, results
+from trainer.networks.descriptions import NETWORKS
 from trainer.spec import TrialSpec
 
 ROOT = Path(__file__).parents[2]
@@ -171,3 +173,20 @@ def test_closing_leaves_no_process_behind_however_often(launcher, store, other_p
     while left := [pid for pid in started if alive(pid)]:
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
+
+
+def test_own_code_is_trained_from_the_stores_copy_and_forgotten_after(launcher, store, tmp_path):
+    path = written(tmp_path)
+    sha256 = own_code.digest(tmp_path / "mine.py")
+    store.keep_code(sha256, tmp_path / "mine.py")
+    path.with_name("mine.py").unlink()
+    own = TINY.changed(
+        code_sha256=sha256, model="tiny", depth=1, trainable="stem_only", options={"filters": 4}
+    )
+    stranger = TINY.changed(code_sha256="0" * 64, trainable="stem_only")
+    last = own.changed(seed=1)
+    launcher.run(tasks(store, [own], [TINY], [stranger], [last]))
+    assert store.result(own.trial_id).counts.trainable == 4 * 3 * 9
+    assert "0000" in store.failure(stranger.trial_id).cause
+    assert [store.state(spec).state for spec in (TINY, last)] == ["finished", "finished"]
+    assert "tiny" not in NETWORKS  # of this process, which is the inline launcher's worker

@@ -44,7 +44,7 @@ BASE = "base: {model: tiny, depth: 1, dataset: digits, epochs: 1, crop_padding: 
 
 
 def written(folder, text=BASE, code=MINE):
-    """Writes mine.py and mine.yaml, whose third line on is `text`; returns the latter's path."""
+    """Writes a sweep file, `text` from its third line on, and its code; returns its path."""
     folder.mkdir(exist_ok=True)
     (folder / "mine.py").write_text(code)
     (folder / "mine.yaml").write_text(f"name: mine\ncode: mine.py\n{text}")
