@@ -68,12 +68,22 @@ MARKS = {
 trains, draws or builds for seconds. All others are `unit` tests, which `make quick` runs."""
 
 
+def mark_of(path):
+    """Of a test's file or folder."""
+    place = path.relative_to(TESTS).as_posix()
+    marks = (mark for mark, beginnings in MARKS.items() if place.startswith(beginnings))
+    return next(marks, "unit")
+
+
 def pytest_collection_modifyitems(items):
     """Mark each test by its folder or file."""
     for item in items:
-        place = item.path.relative_to(TESTS).as_posix()
-        marks = (mark for mark, beginnings in MARKS.items() if place.startswith(beginnings))
-        item.add_marker(next(marks, "unit"))
+        item.add_marker(mark_of(item.path))
+
+
+def pytest_ignore_collect(collection_path, config):
+    """`-m unit` does not even import what it leaves out: that takes as long as many unit tests."""
+    return (config.option.markexpr == "unit" and mark_of(collection_path) != "unit") or None
 
 
 @pytest.fixture(autouse=True)

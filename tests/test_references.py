@@ -27,14 +27,21 @@ FILES = [
     if path.is_file() and "__pycache__" not in path.parts
 ]
 PATHS = [path.relative_to(ROOT).as_posix() for path in FILES]
-PROGRAMS = {path: ast.parse(path.read_text()) for path in FILES if path.suffix == ".py"}
-MODULES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in PROGRAMS
-}
-"""Of the packages by their full name, of the tests from `tests` on."""
-
 MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+@cache
+def programs() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text()) for path in FILES if path.suffix == ".py"}
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """By their full name; the tests' begins with `tests`."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in programs()
+    }
 
 
 # -- the texts -------------------------------------------------------------------------------------
@@ -43,7 +50,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 def texts(path: Path) -> list[str]:
     """What people read in a file: a document whole; of a program the docstrings and comments."""
     if path.suffix == ".py":
-        return [*strings_that_stand_alone(PROGRAMS[path]), *comments(path.read_text())]
+        return [*strings_that_stand_alone(programs()[path]), *comments(path.read_text())]
     if path.suffix == ".md":
         return [as_quoted(path.read_text())]
     if path.name.endswith(COMMENTED):
@@ -102,7 +109,7 @@ class Vocabulary(ast.NodeVisitor):
 @cache
 def vocabulary() -> Vocabulary:
     known = Vocabulary()
-    for path, program in PROGRAMS.items():
+    for path, program in programs().items():
         known.names.add(path.stem)
         if path != Path(__file__):  # what is planted below exists nowhere else
             known.visit(program)
@@ -119,7 +126,7 @@ def vocabulary() -> Vocabulary:
 def members(module: str) -> set[str]:
     """What a module has by name, and after the class's name what its classes have."""
     names = set()
-    for statement in PROGRAMS[MODULES[module]].body:
+    for statement in programs()[modules()[module]].body:
         own = Vocabulary()
         own.visit(statement)
         names |= own.names
@@ -150,14 +157,14 @@ def is_in_code(dotted: str) -> bool:
     parts = dotted.split(".")
     for cut in range(len(parts), 0, -1):
         end, rest = f".{'.'.join(parts[:cut])}", ".".join(parts[cut:])
-        modules = [name for name in MODULES if f".{name}".endswith(end)]
-        if any(not rest or rest in members(module) for module in modules):
+        named = [name for name in modules() if f".{name}".endswith(end)]
+        if any(not rest or rest in members(module) for module in named):
             return True
     if parts[0] in ("orchestrator", "trainer"):
         return False
     if ".".join(parts[-2:]) in vocabulary().attributes or is_in_a_string(dotted):
         return True
-    ours = {path.stem for path in PROGRAMS}
+    ours = {path.stem for path in programs()}
     return parts[0] not in ours and importlib.util.find_spec(parts[0]) is not None
 
 
