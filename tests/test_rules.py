@@ -1,6 +1,7 @@
 """The import rules bite: each contract of pyproject.toml breaks on a planted violation."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,13 @@ def test_no_layer_may_import_the_one_above_it_or_beside_it(tmp_path):
     ]
     assert len(forbidden) > len(LAYERS)
     assert unnoticed == []
+
+
+def test_architecture_draws_the_layers_as_they_are():
+    text = (ROOT / "ARCHITECTURE.md").read_text().split("stand in layers:\n\n")[1]
+    lines = text.split("\n\n")[0].splitlines()
+    drawn = [re.split(r"  +", line.strip()) for line in lines]
+    assert [cells[: len(layer)] for cells, layer in zip(drawn, LAYERS, strict=True)] == LAYERS
 
 
 def test_a_new_folder_must_be_given_its_layer(tmp_path):
