@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
@@ -14,13 +12,12 @@ from orchestrator.reporting.replicates import (
     ACCURACY,
     Replicates,
     gather,
-    mode,
     origin,
     paired_difference,
     varied,
 )
 from orchestrator.reporting.statistics import Estimate
-from orchestrator.reporting.tables import Table, show, with_interval
+from orchestrator.reporting.tables import Table, csv_text, value_of, with_interval
 from orchestrator.store.records import stands_for
 from orchestrator.store.store import Store
 from trainer.results import Result
@@ -90,21 +87,18 @@ class Comparison:
 
     def to_csv(self) -> str:
         """A line for each point and side."""
-        file = io.StringIO()
         axes = list(self.rows[0].point) if self.rows else []
-        numbers = ["mean", "spread", "half_width", "n"]
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            [*axes, "side", "metric", *numbers, *(f"difference_{n}" for n in numbers), "flags"]
-        )
+        numbers = list(_numbers(None))
+        lines = []
         for row in self.rows:
             for name, estimate, difference in zip(
                 self.sides, row.estimates, (None, *row.differences), strict=True
             ):
                 cells = [*_numbers(estimate).values(), *_numbers(difference).values()]
                 flags = "; ".join(row.flags)
-                writer.writerow([*row.point.values(), name, self.metric, *cells, flags])
-        return file.getvalue()
+                lines.append([*row.point.values(), name, self.metric, *cells, flags])
+        differences = (f"difference_{name}" for name in numbers)
+        return csv_text([*axes, "side", "metric", *numbers, *differences, "flags"], lines)
 
 
 def compare(store: Store, names: Sequence[str], metric: str = ACCURACY) -> Comparison:
@@ -117,11 +111,12 @@ def compare(store: Store, names: Sequence[str], metric: str = ACCURACY) -> Compa
 
 def side_by_side(sides: Sequence[Side], metric: str = ACCURACY) -> Comparison:
     """Match the sides' configurations by the axes that vary within a side."""
-    axes = _shared_axes(sides)
+    # What differs between the sides alone is what is compared.
+    axes = list(dict.fromkeys(a for side in sides for a in varied([g.spec for g in side.groups])))
     points: dict[tuple[str, ...], list[list[Replicates]]] = {}
     for position, side in enumerate(sides):
         for group in side.groups:
-            key = tuple(_value(group, axis) for axis in axes)
+            key = tuple(value_of(group.spec, axis) for axis in axes)
             points.setdefault(key, [[] for _ in sides])[position].append(group)
     rows = [
         _row(dict(zip(axes, key, strict=True)), members, metric)
@@ -135,13 +130,6 @@ def _combinations(by_side: list[list[Replicates]]) -> Iterable[Sequence[Replicat
     """One configuration of each side; several where a side has it by several versions of code."""
     choices: list[list[Replicates | None]] = [[*groups] or [None] for groups in by_side]
     return product(*choices)
-
-
-def _shared_axes(sides: Sequence[Side]) -> list[str]:
-    """Fields that vary within some side; what only differs between sides is what is compared."""
-    return list(
-        dict.fromkeys(axis for side in sides for axis in varied([g.spec for g in side.groups]))
-    )
 
 
 def _row(point: dict[str, str], members: Sequence[Replicates | None], metric: str) -> ComparedPoint:
@@ -193,10 +181,6 @@ def _results(store: Store, trial_ids: Sequence[str]) -> list[Result]:
     return [result for trial_id in trial_ids if (result := store.result(trial_id))]
 
 
-def _value(group: Replicates, axis: str) -> str:
-    return mode(group.spec) if axis == "trainable" else show(getattr(group.spec, axis))
-
-
 def _cell(estimate: Estimate | None, *, signed: bool = False) -> str:
     if estimate is None:
         return "–"
@@ -207,9 +191,4 @@ def _cell(estimate: Estimate | None, *, signed: bool = False) -> str:
 def _numbers(estimate: Estimate | None) -> dict[str, float | int | None]:
     if estimate is None:
         return {"mean": None, "spread": None, "half_width": None, "n": 0}
-    return {
-        "mean": estimate.mean,
-        "spread": estimate.spread,
-        "half_width": estimate.half_width,
-        "n": estimate.n,
-    }
+    return asdict(estimate)

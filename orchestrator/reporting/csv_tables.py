@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from orchestrator.reporting.figures.training import curve_of
 from orchestrator.reporting.published import Published
-from orchestrator.reporting.replicates import Replicates, mode, origin
+from orchestrator.reporting.replicates import Replicates, origin
 from orchestrator.reporting.statements import CheckedStatement
 from orchestrator.reporting.statistics import Estimate
 from orchestrator.reporting.sweep_results import SweepResults
-from orchestrator.reporting.tables import show
+from orchestrator.reporting.tables import csv_text, show
 from orchestrator.reporting.verdicts import Verdict
 from trainer.spec import TrialSpec
 
@@ -55,7 +53,7 @@ def trials(sweep: SweepResults) -> str:
             + [values.get(name) for name in metrics]
         )
     head = ["trial_id", "state", "attempt", "epoch", "cause", *fields]
-    return _csv([*head, "code", "data", "seconds", *metrics], lines)
+    return csv_text([*head, "code", "data", "seconds", *metrics], lines)
 
 
 def configurations(groups: Sequence[Replicates]) -> str:
@@ -65,7 +63,7 @@ def configurations(groups: Sequence[Replicates]) -> str:
         metrics = sorted({name for result in group.results for name in result.metrics})
         for metric in metrics:
             lines.append([*_names(group), metric, *_numbers(group.estimate(metric))])
-    return _csv([*_NAMED, "metric", *NUMBERS], lines)
+    return csv_text([*_NAMED, "metric", *NUMBERS], lines)
 
 
 def curves(groups: Sequence[Replicates]) -> str:
@@ -75,7 +73,7 @@ def curves(groups: Sequence[Replicates]) -> str:
         for group in groups
         for epoch, accuracy in curve_of(group)
     ]
-    return _csv([*_NAMED, "epoch", *NUMBERS], lines)
+    return csv_text([*_NAMED, "epoch", *NUMBERS], lines)
 
 
 def classes(sweep: SweepResults) -> str:
@@ -89,7 +87,7 @@ def classes(sweep: SweepResults) -> str:
             zip(arrays["class_accuracy"].tolist(), arrays["class_images"].tolist(), strict=True)
         )
     ]
-    return _csv([*_NAMED, "seed", "class", "accuracy", "images"], lines)
+    return csv_text([*_NAMED, "seed", "class", "accuracy", "images"], lines)
 
 
 def verdicts(judged: Sequence[Verdict]) -> str:
@@ -107,7 +105,7 @@ def verdicts(judged: Sequence[Verdict]) -> str:
     head = ["dataset", "architecture", "depth", "width", "mode", "metric", "published"]
     head += ["precision", "source", "verdict", *NUMBERS, "difference", "margin", "protocol"]
     head += ["config_id", "flag", "difference_half_width", "seeds_to_decide", "other_sources"]
-    return _csv(head, lines)
+    return csv_text(head, lines)
 
 
 def statements(checked: Sequence[CheckedStatement]) -> str:
@@ -117,7 +115,7 @@ def statements(checked: Sequence[CheckedStatement]) -> str:
         for statement in checked
         for evidence in statement.evidence or ("",)
     ]
-    return _csv(["statement", "outcome", "evidence", "protocol"], lines)
+    return csv_text(["statement", "outcome", "evidence", "protocol"], lines)
 
 
 def unmapped(rows: Sequence[Published]) -> str:
@@ -128,7 +126,7 @@ def unmapped(rows: Sequence[Published]) -> str:
         if row.kind == "unmapped"
     ]
     head = ["dataset", "architecture", "depth", "width", "mode", "metric", "value"]
-    return _csv([*head, "source", "reason"], lines)
+    return csv_text([*head, "source", "reason"], lines)
 
 
 def _published(row: Published) -> list[object]:
@@ -138,17 +136,9 @@ def _published(row: Published) -> list[object]:
 def _names(group: Replicates) -> list[object]:
     spec, (code, data) = group.spec, origin(group.results[0])
     return [
-        group.config_id, spec.model, spec.depth, spec.width, mode(spec), spec.dataset, code, data,
+        group.config_id, spec.model, spec.depth, spec.width, spec.mode, spec.dataset, code, data,
     ]  # fmt: skip
 
 
 def _numbers(estimate: Estimate | None) -> list[object]:
     return [getattr(estimate, name) for name in NUMBERS] if estimate else [None] * len(NUMBERS)
-
-
-def _csv(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(lines)
-    return file.getvalue()

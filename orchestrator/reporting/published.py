@@ -14,8 +14,8 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
-from orchestrator.reporting.replicates import ACCURACY, mode
-from trainer.modes import MODES, Counts
+from orchestrator.reporting.replicates import ACCURACY
+from trainer.modes import MODES
 from trainer.networks.descriptions import NETWORKS
 from trainer.spec import TrialSpec
 
@@ -69,25 +69,24 @@ class Published:
         size += f" ×{self.width}" if self.width else ""
         return f"{self.architecture}{size} {self.mode.strip('-')}".strip()
 
+    def is_of_network(self, spec: TrialSpec) -> bool:
+        """Whether `spec`'s network and data are the row's."""
+        network = (self.dataset, self.architecture, self.depth, self.width)
+        return network == (spec.dataset, spec.model, spec.depth, spec.width)
+
     def matches(self, spec: TrialSpec) -> bool:
         """Whether `spec` is the row's network and mode (whatever the protocol of its training)."""
-        network = (self.dataset, self.architecture, self.depth, self.width)
-        if network != (spec.dataset, spec.model, spec.depth, spec.width):
+        if not self.is_of_network(spec):
             return False
         if self.kind == "count":
             return True
-        return self.kind == "accuracy" and self.mode == mode(spec) and as_initialised(spec)
+        return self.kind == "accuracy" and self.mode == spec.mode and as_initialised(spec)
 
     def claims_about(self, spec: TrialSpec) -> bool:
         """Whether `spec`'s network is one of those that a row of kind `claim` speaks of."""
         models = _ALL_RESNETS if self.architecture == "all ResNets" else (self.architecture,)
         about = self.dataset == spec.dataset and spec.model in models
         return self.kind == "claim" and about and as_initialised(spec)
-
-    @property
-    def seeds(self) -> int:
-        """Replicates behind the value."""
-        return PAPER_SEEDS[self.dataset]
 
     @property
     def cell(self) -> tuple[object, ...]:
@@ -104,11 +103,6 @@ def by_precision(rows: Iterable[Published]) -> list[Published]:
 def as_initialised(spec: TrialSpec) -> bool:
     """Whether the network starts as in the paper's main experiments."""
     return (spec.init, spec.bn_init, spec.weights) == ("kaiming_normal", "uniform", "random")
-
-
-def alternative(row: Published) -> bool:
-    """Whether the row is of the curve whose initialisation could not be identified."""
-    return row.mode == "bn_only_alt_init"
 
 
 @cache
@@ -161,8 +155,3 @@ def _precision(value: str, stated: str) -> float:
         return float(stated.removeprefix("±"))
     decimals = len(value.partition(".")[2])
     return 0.5 * 10.0**-decimals
-
-
-def count_of(counts: Counts, field: str) -> int:
-    """The parameter count that a row of kind `count` speaks of."""
-    return int(getattr(counts, field))

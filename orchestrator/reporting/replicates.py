@@ -82,11 +82,6 @@ def paired_values(first: Replicates, second: Replicates, metric: str = ACCURACY)
     return [value - theirs[seed] for seed, value in first.by_seed(metric).items() if seed in theirs]
 
 
-def mode(spec: TrialSpec) -> str:
-    """The freezing mode as shown: `random_k` with its k (`random_2`)."""
-    return spec.mode
-
-
 def varied(specs: Sequence[TrialSpec]) -> list[str]:
     """Fields with several values among `specs`, in order of declaration; `trainable` covers k.
 
@@ -94,7 +89,7 @@ def varied(specs: Sequence[TrialSpec]) -> list[str]:
     """
     names = [name for name in TrialSpec.model_fields if name not in ("seed", "trainable", "k")]
     fields = [name for name in names if len({_value(spec, name) for spec in specs}) > 1]
-    if len({mode(spec) for spec in specs}) > 1:
+    if len({spec.mode for spec in specs}) > 1:
         fields.append("trainable")
     return fields
 

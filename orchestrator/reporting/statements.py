@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Literal
 
 from orchestrator.reporting.published import published
-from orchestrator.reporting.replicates import ACCURACY, Replicates, mode, origin, paired_values
+from orchestrator.reporting.replicates import ACCURACY, Replicates, origin, paired_values
 from orchestrator.reporting.statistics import CONFIDENCE, Estimate, estimate, estimate_of
 from orchestrator.reporting.tables import with_interval
 from orchestrator.reporting.verdicts import MARGIN, TEST_IMAGES, deviations
@@ -151,7 +151,7 @@ def _lines(groups: Sequence[Replicates], axis: str, which: str) -> Iterator[list
     """Configurations in mode `which` that differ in `axis` alone, two or more, in its order."""
     lines: dict[object, list[Replicates]] = {}
     for group in groups:
-        if mode(group.spec) == which:
+        if group.spec.mode == which:
             lines.setdefault(_all_but(group, axis), []).append(group)
     for line in lines.values():
         if len(line) > 1:
@@ -180,10 +180,10 @@ def _pairs(
     groups: Sequence[Replicates], upper: str, lower: str
 ) -> Iterator[tuple[Replicates, Replicates]]:
     """Configurations of the two modes that differ in nothing else."""
-    others = {_all_but(g, "trainable", "k"): g for g in groups if mode(g.spec) == lower}
+    others = {_all_but(g, "trainable", "k"): g for g in groups if g.spec.mode == lower}
     for group in groups:
         other = others.get(_all_but(group, "trainable", "k"))
-        if mode(group.spec) == upper and other is not None:
+        if group.spec.mode == upper and other is not None:
             yield group, other
 
 
@@ -198,10 +198,10 @@ def _size_of_training_bn(groups: Sequence[Replicates]) -> Iterable[Step]:
 def _shares(groups: Sequence[Replicates]) -> Iterable[Step]:
     """The share of |γ| < 0.01 in each mode for which it is published."""
     for group in groups:
-        expected = _claimed("shares of disabled features", mode(group.spec), group)
+        expected = _claimed("shares of disabled features", group.spec.mode, group)
         share = group.estimate(BELOW)
         if expected is not None and share is not None:
-            name = f"{_network(group)} {mode(group.spec)}"
+            name = f"{_network(group)} {group.spec.mode}"
             yield Step(name, share, _protocol(group), expected, is_difference=False)
 
 

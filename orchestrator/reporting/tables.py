@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,13 +36,13 @@ def accuracy_table(
     """
     axes = replicates.varied(specs)
     rows = [name for name in axes if name != "trainable"] or ["model"]
-    modes = list(dict.fromkeys(map(replicates.mode, specs)))
+    modes = list(dict.fromkeys(spec.mode for spec in specs))
     columns = modes if "trainable" in axes else ["test accuracy"]
     states = {status.trial_id: status.state for status in statuses}
     cells: dict[tuple[str, ...], dict[str, list[TrialSpec]]] = {}
     for spec in specs:
         point = tuple(show(getattr(spec, name)) for name in rows)
-        column = replicates.mode(spec) if "trainable" in axes else columns[0]
+        column = spec.mode if "trainable" in axes else columns[0]
         cells.setdefault(point, {}).setdefault(column, []).append(spec)
     finished = {result.trial_id: result for result in results}
     body = [
@@ -95,6 +97,20 @@ def with_interval(estimate: Estimate, digits: int = 1) -> str:
     if estimate.half_width is None:
         return f"{estimate.mean:.{digits}f}"
     return f"{estimate.mean:.{digits}f} ± {estimate.half_width:.{digits}f}"
+
+
+def csv_text(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """The rows as CSV; nothing in a cell of None."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def value_of(spec: TrialSpec, axis: str) -> str:
+    """The field's value as shown; of `trainable` the mode, `random_k` with its k."""
+    return spec.mode if axis == "trainable" else show(getattr(spec, axis))
 
 
 def show(value: object) -> str:

@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from orchestrator.reporting.published import Published, by_precision, count_of
+from orchestrator.reporting.published import PAPER_SEEDS, Published, by_precision
 from orchestrator.reporting.replicates import Replicates
 from orchestrator.reporting.statistics import (
     Estimate,
@@ -110,7 +110,7 @@ def judge(rows: Sequence[Published], groups: Sequence[Replicates]) -> list[Verdi
 
 
 def _count_verdict(row: Published, groups: Sequence[Replicates]) -> Verdict:
-    counts = {count_of(r.counts, row.target) for group in groups for r in group.results}
+    counts = {getattr(r.counts, row.target) for group in groups for r in group.results}
     if not counts:
         return Verdict(row, "not run")
     ours = estimate([float(count) for count in sorted(counts)])
@@ -143,7 +143,11 @@ def _accuracy_verdict(row: Published, group: Replicates) -> Verdict:
 def _difference(row: Published, ours: Estimate) -> Estimate:
     least_spread = binomial_spread(ours.mean, TEST_IMAGES[row.dataset])
     return to_published(
-        ours, row.value, seeds=row.seeds, precision=row.precision, least_spread=least_spread
+        ours,
+        row.value,
+        seeds=PAPER_SEEDS[row.dataset],
+        precision=row.precision,
+        least_spread=least_spread,
     )
 
 

@@ -13,10 +13,10 @@ from orchestrator.reporting.figures.panels import (
     first,
     published_accuracy,
     split_into_panels,
-    value_of,
 )
 from orchestrator.reporting.published import Published
-from orchestrator.reporting.replicates import Replicates, mode
+from orchestrator.reporting.replicates import Replicates
+from orchestrator.reporting.tables import value_of
 
 
 def by_category(
@@ -31,13 +31,17 @@ def by_category(
         values = list(dict.fromkeys(value_of(member.spec, axis) for member in members))
         labels = drawing.modes(members)
         for position, label in enumerate(labels):
-            bars = {value_of(m.spec, axis): m for m in members if mode(m.spec) == label}
-            places = [float(values.index(value)) for value in bars]
+            width, offset = 0.6, 0.0
             if axis != "trainable":
-                offset = (position - (len(labels) - 1) / 2) * 0.8 / len(labels)
-                places = [place + offset for place in places]
-            width = 0.6 if axis == "trainable" else 0.8 / len(labels)
-            has_published |= _bars(panel, label, places, list(bars.values()), width, rows)
+                width = 0.8 / len(labels)
+                offset = (position - (len(labels) - 1) / 2) * width
+            bars = {
+                values.index(value_of(member.spec, axis)) + offset: member
+                for member in members
+                if member.spec.mode == label
+            }
+            drawing.bars(panel, label, bars, width)
+            has_published |= _published(panel, bars, rows)
         names_height = max(names_height, drawing.names_below(panel, values))
         drawing.title(panel, name, members)
     drawing.make_higher(figure, names_height * drawing.rows(len(drawn)))
@@ -49,31 +53,9 @@ def by_category(
     )
 
 
-def _bars(
-    panel: Axes,
-    label: str,
-    places: list[float],
-    members: Sequence[Replicates],
-    width: float,
-    rows: Sequence[Published],
-) -> bool:
-    style = drawing.look(label)
-    estimates = [member.estimate() for member in members]
-    panel.bar(
-        places,
-        [e.mean if e else 0.0 for e in estimates],
-        width,
-        yerr=[(e.half_width or 0.0) if e else 0.0 for e in estimates],
-        color="white" if style.hatch else "0.8",
-        edgecolor=style.colour,
-        hatch=style.hatch,
-        capsize=2.5,
-        label=label,
-    )
-    has_published = False
-    for place, member in zip(places, members, strict=True):
-        drawing.seeds(panel, place, member.values(), "0.3")
-        if (value := published_accuracy(rows, member.spec)) is not None:
-            has_published = True
-            panel.plot([place], [value], color="0.4", marker="o", markerfacecolor="white")
-    return has_published
+def _published(panel: Axes, bars: dict[float, Replicates], rows: Sequence[Published]) -> bool:
+    """The paper's values over our bars, hollow; whether there were any."""
+    values = {x: published_accuracy(rows, member.spec) for x, member in bars.items()}
+    known = {x: value for x, value in values.items() if value is not None}
+    panel.plot(list(known), list(known.values()), "o", color="0.4", markerfacecolor="white")
+    return bool(known)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from orchestrator.reporting.replicates import Replicates, mode
+from orchestrator.reporting.replicates import ACCURACY, Replicates
 from orchestrator.reporting.statistics import Estimate
 from trainer.networks.descriptions import NETWORKS
 from trainer.spec import TrialSpec
@@ -83,7 +83,7 @@ def in_order(labels: Sequence[str]) -> list[str]:
 
 def modes(groups: Sequence[Replicates]) -> list[str]:
     """The groups' modes, in order."""
-    return in_order([mode(group.spec) for group in groups])
+    return in_order([group.spec.mode for group in groups])
 
 
 def network(spec: TrialSpec) -> str:
@@ -143,6 +143,58 @@ def legend(figure: Figure, axes: Sequence[Axes], paper: bool = False) -> None:
         frameon=False,
         handlelength=2.6,
     )
+
+
+def interval(estimate: Estimate) -> float:
+    """Half of the interval; 0 where there is none."""
+    return estimate.half_width or 0.0
+
+
+def line_through(
+    axes: Axes,
+    points: Sequence[tuple[float, Estimate]],
+    style: Look,
+    label: str,
+    margin: Callable[[Estimate], float] = interval,
+) -> None:
+    """A line through the means at each x, with their intervals."""
+    axes.errorbar(
+        [x for x, _ in points],
+        [estimate.mean for _, estimate in points],
+        yerr=[margin(estimate) for _, estimate in points],
+        color=style.colour,
+        marker=style.marker,
+        linestyle=style.line,
+        capsize=2.5,
+        elinewidth=1,
+        label=label,
+    )
+
+
+def bars(
+    axes: Axes,
+    label: str,
+    groups: Mapping[float, Replicates],
+    width: float,
+    metric: str = ACCURACY,
+    margin: Callable[[Estimate], float] = interval,
+) -> None:
+    """A bar for each configuration at its x, in the look of the mode `label`, with its seeds."""
+    style = look(label)
+    estimates = [group.estimate(metric) for group in groups.values()]
+    axes.bar(
+        list(groups),
+        [estimate.mean if estimate else 0.0 for estimate in estimates],
+        width,
+        yerr=[margin(estimate) if estimate else 0.0 for estimate in estimates],
+        color="white" if style.hatch else "0.8",
+        edgecolor=style.colour,
+        hatch=style.hatch,
+        capsize=2.5,
+        label=label,
+    )
+    for x, group in groups.items():
+        seeds(axes, x, group.values(metric), "0.3")
 
 
 def seeds(axes: Axes, x: float, values: Sequence[float], colour: str) -> None:

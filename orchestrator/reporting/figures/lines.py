@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from orchestrator.planning import costs
@@ -20,8 +19,7 @@ from orchestrator.reporting.figures.panels import (
     split_into_panels,
 )
 from orchestrator.reporting.published import Published
-from orchestrator.reporting.replicates import Replicates, mode
-from orchestrator.reporting.statistics import Estimate
+from orchestrator.reporting.replicates import Replicates
 from trainer.spec import TrialSpec
 
 X = Callable[[TrialSpec], float]
@@ -55,15 +53,9 @@ def against_axis(
     def x(spec: TrialSpec) -> float:
         return x_on_axis(spec, axis) or 0.0
 
-    panels = _with_several_x(split_into_panels(groups, axis), x)
     reference = rows if axis in ("depth", "width") else ()
-    label = LABELS.get(axis, axis)
-    figure = _line_panels(panels, x, label, reference)
-    if figure is None:
-        return None
-    return CaptionedFigure(
-        f"accuracy_{axis}", caption(f"Test accuracy against {axis}", panels), figure
-    )
+    panels = split_into_panels(groups, axis)
+    return _figure(f"accuracy_{axis}", axis, panels, x, LABELS.get(axis, axis), reference)
 
 
 def against_count(
@@ -75,44 +67,44 @@ def against_count(
     def x(spec: TrialSpec) -> float:
         return counts[_network(spec)]
 
-    panels = _with_several_x(split_into_panels(groups, "depth", "width"), x)
+    panels = split_into_panels(groups, "depth", "width")
     label = {"bn": "BatchNorm parameters", "total": "parameters"}[field]
-    figure = _line_panels(panels, x, label, rows, ticks=False)
-    if figure is None:
-        return None
-    return CaptionedFigure(
-        f"accuracy_{field}_parameters", caption(f"Test accuracy against {label}", panels), figure
-    )
+    name = f"accuracy_{field}_parameters"
+    return _figure(name, label, panels, x, label, rows, ticks=False)
 
 
 def _network(spec: TrialSpec) -> tuple[object, ...]:
     return (spec.model, spec.depth, spec.width, spec.options, spec.code_sha256)
 
 
-def _with_several_x(panels: Panels, x: X) -> Panels:
-    return {
+def _figure(
+    name: str,
+    against: str,
+    panels: Panels,
+    x: X,
+    label: str,
+    rows: Sequence[Published],
+    ticks: bool = True,
+) -> CaptionedFigure | None:
+    """The panels that have several places on the x axis; None where none has."""
+    panels = {
         title: members
         for title, members in panels.items()
         if len({x(member.spec) for member in members}) > 1
     }
-
-
-def _line_panels(
-    panels: Panels, x: X, label: str, rows: Sequence[Published], ticks: bool = True
-) -> Figure | None:
     if not panels:
         return None
     drawn = first(panels)
     figure, axes = drawing.panels(len(drawn))
     has_published = False
     for panel, (title, members) in zip(axes, drawn.items(), strict=True):
-        for name in drawing.modes(members):
-            lines = _networks_in_lines([m for m in members if mode(m.spec) == name])
+        for mode in drawing.modes(members):
+            lines = _networks_in_lines([m for m in members if m.spec.mode == mode])
             for end, line in lines.items():
                 line.sort(key=lambda m: x(m.spec))
-                has_published |= _line(panel, name, line, x, rows)
+                has_published |= _line(panel, mode, line, x, rows)
                 if len(lines) > 1:
-                    _name_at_end(panel, end, x(line[-1].spec), line[-1], name)
+                    _name_at_end(panel, end, x(line[-1].spec), line[-1])
         if ticks:
             drawing.ticks_at(panel, [x(member.spec) for member in members])
         else:
@@ -121,7 +113,7 @@ def _line_panels(
         panel.set_xlabel(label)
     drawing.percent(axes)
     drawing.legend(figure, axes, has_published)
-    return figure
+    return CaptionedFigure(name, caption(f"Test accuracy against {against}", panels), figure)
 
 
 def _networks_in_lines(members: Sequence[Replicates]) -> dict[str, list[Replicates]]:
@@ -137,7 +129,7 @@ def _networks_in_lines(members: Sequence[Replicates]) -> dict[str, list[Replicat
     return lines
 
 
-def _name_at_end(panel: Axes, text: str, x: float, last: Replicates, mode_name: str) -> None:
+def _name_at_end(panel: Axes, text: str, x: float, last: Replicates) -> None:
     """What a line's networks have in common (`width 2`), beside its last point."""
     if accuracy := last.estimate():
         panel.annotate(
@@ -145,7 +137,7 @@ def _name_at_end(panel: Axes, text: str, x: float, last: Replicates, mode_name: 
             (x, accuracy.mean),
             xytext=(4, -9),
             textcoords="offset points",
-            color=drawing.look(mode_name).colour,
+            color=drawing.look(last.spec.mode).colour,
             fontsize=7,
             path_effects=[withStroke(linewidth=1.5, foreground="white")],
             zorder=5,
@@ -156,7 +148,7 @@ def _line(panel: Axes, name: str, line: list[Replicates], x: X, rows: Sequence[P
     """Ours with intervals, and the paper's hollow; whether there were any of the paper's."""
     style = drawing.look(name)
     means = [(x(m.spec), accuracy) for m in line if (accuracy := m.estimate())]
-    _means(panel, means, style, name)
+    drawing.line_through(panel, means, style, name)
     for member in line:
         drawing.seeds(panel, x(member.spec), member.values(), style.colour)
     if name == "bn_only":
@@ -175,23 +167,6 @@ def _line(panel: Axes, name: str, line: list[Replicates], x: X, rows: Sequence[P
             zorder=3,
         )
     return bool(published)
-
-
-def _means(
-    panel: Axes, means: Sequence[tuple[float, Estimate]], style: drawing.Look, label: str
-) -> None:
-    """A line through the means, with their intervals."""
-    panel.errorbar(
-        [place for place, _ in means],
-        [accuracy.mean for _, accuracy in means],
-        yerr=[accuracy.half_width or 0.0 for _, accuracy in means],
-        color=style.colour,
-        marker=style.marker,
-        linestyle=style.line,
-        capsize=2.5,
-        elinewidth=1,
-        label=label,
-    )
 
 
 def _other_init(panel: Axes, points: Sequence[tuple[float, float | None]]) -> None:
@@ -226,12 +201,12 @@ def _k_panel(panel: Axes, members: Sequence[Replicates]) -> None:
     line = sorted((m for m in members if m.spec.k), key=lambda m: m.spec.k)
     means = [(float(m.spec.k), accuracy) for m in line if (accuracy := m.estimate())]
     style = drawing.look("random_2")
-    _means(panel, means, style, "random_k")
+    drawing.line_through(panel, means, style, "random_k")
     for member in line:
         drawing.seeds(panel, member.spec.k, member.values(), style.colour)
     for member in members:
         level = member.estimate()
-        if mode(member.spec) == "bn_only" and level:
+        if member.spec.mode == "bn_only" and level:
             colour = drawing.look("bn_only").colour
             panel.axhline(level.mean, color=colour, label="bn_only")
             panel.axhspan(level.low, level.high, color=colour, alpha=0.15, linewidth=0)

@@ -12,9 +12,9 @@ from typing import TypeVar
 from matplotlib.figure import Figure
 
 from orchestrator.reporting.figures.drawing import network
-from orchestrator.reporting.published import Published, alternative, as_initialised, by_precision
-from orchestrator.reporting.replicates import ACCURACY, Replicates, mode, origin, varied
-from orchestrator.reporting.tables import show
+from orchestrator.reporting.published import Published, as_initialised, by_precision
+from orchestrator.reporting.replicates import ACCURACY, Replicates, origin, varied
+from orchestrator.reporting.tables import value_of
 from trainer.spec import TrialSpec
 
 MAX_PANELS = 6
@@ -68,16 +68,8 @@ def published_accuracy(
 
 def published_other_init(rows: Sequence[Published], spec: TrialSpec) -> float | None:
     """The published accuracy of bn_only from an initialisation that could not be identified."""
-    network = (spec.dataset, spec.model, spec.depth, spec.width)
-    values = {
-        (r.dataset, r.architecture, r.depth, r.width): r.value for r in rows if alternative(r)
-    }
-    return values.get(network) if as_initialised(spec) else None
-
-
-def value_of(spec: TrialSpec, axis: str) -> str:
-    """The field's value as shown; of `trainable` the mode."""
-    return mode(spec) if axis == "trainable" else show(getattr(spec, axis))
+    values = (r.value for r in rows if r.mode == "bn_only_alt_init" and r.is_of_network(spec))
+    return next(values, None) if as_initialised(spec) else None
 
 
 def first(panels: Mapping[str, T]) -> dict[str, T]:

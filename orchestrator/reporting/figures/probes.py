@@ -17,7 +17,7 @@ from orchestrator.reporting.figures.panels import (
     split_into_panels,
 )
 from orchestrator.reporting.probe_results import ProbedConfiguration
-from orchestrator.reporting.replicates import Replicates, mode
+from orchestrator.reporting.replicates import Replicates
 from orchestrator.reporting.statements import BELOW
 from orchestrator.reporting.statistics import estimate
 from trainer.modes import trains_batch_norm
@@ -51,7 +51,7 @@ def _panels(probed: Sequence[ProbedConfiguration]) -> Panels:
 
 def _ordered(members: Sequence[Replicates]) -> list[Replicates]:
     order = drawing.modes(members)
-    return sorted(members, key=lambda member: order.index(mode(member.spec)))
+    return sorted(members, key=lambda member: order.index(member.spec.mode))
 
 
 def histograms(panels: Panels, name: str, symbol: str) -> CaptionedFigure | None:
@@ -86,7 +86,7 @@ def _trained(members: list[ProbedConfiguration]) -> list[ProbedConfiguration]:
 
 def _density(panel: Axes, probed: ProbedConfiguration, name: str) -> None:
     values = np.concatenate(probed.all(name))
-    style = drawing.look(mode(probed.group.spec))
+    style = drawing.look(probed.group.spec.mode)
     low, high = np.floor(values.min() * 10) / 10, np.ceil(values.max() * 10) / 10
     edges = np.arange(low, high + 0.15, 0.05)
     counts, _ = np.histogram(values, edges)
@@ -102,7 +102,7 @@ def _density(panel: Axes, probed: ProbedConfiguration, name: str) -> None:
         markevery=max(1, int(drawn.sum()) // 8),
         markersize=3.5,
         linewidth=1.1,
-        label=mode(probed.group.spec),
+        label=probed.group.spec.mode,
     )
 
 
@@ -136,9 +136,9 @@ def shares(groups: Sequence[Replicates]) -> CaptionedFigure | None:
                 place + offset: member
                 for place, members in enumerate(networks.values())
                 for member in members
-                if mode(member.spec) == label
+                if member.spec.mode == label
             }
-            _share_bars(panel, label, bars, metric, 0.84 / len(labels))
+            drawing.bars(panel, label, bars, 0.84 / len(labels), metric, drawing.margin)
         names_height = drawing.names_below(panel, list(networks))
         panel.set_ylim(0, min(100.0, panel.get_ylim()[1]))
         panel.set_ylabel(title)
@@ -150,30 +150,6 @@ def shares(groups: Sequence[Replicates]) -> CaptionedFigure | None:
     return CaptionedFigure(
         "disabled_features", f"{text}. {SEEDS}{left_out(panels, 'networks')}", figure
     )
-
-
-def _share_bars(
-    panel: Axes,
-    label: str,
-    bars: dict[float, Replicates],
-    metric: str,
-    width: float,
-) -> None:
-    style = drawing.look(label)
-    estimates = [member.estimate(metric) for member in bars.values()]
-    panel.bar(
-        list(bars),
-        [share.mean if share else 0.0 for share in estimates],
-        width,
-        yerr=[drawing.margin(share) if share else 0.0 for share in estimates],
-        color="white" if style.hatch else "0.8",
-        edgecolor=style.colour,
-        hatch=style.hatch,
-        capsize=2,
-        label=label,
-    )
-    for place, member in bars.items():
-        drawing.seeds(panel, place, member.values(metric), "0.3")
 
 
 def pruning(panels: Panels) -> CaptionedFigure | None:
@@ -201,23 +177,14 @@ def pruning(panels: Panels) -> CaptionedFigure | None:
 
 def _pruning_line(panel: Axes, probed: ProbedConfiguration, aside: float) -> None:
     """`aside`: a factor that moves the points of one mode beside those of another."""
-    style = drawing.look(mode(probed.group.spec))
-    thresholds = probed.all("prune_thresholds")[0]
+    style = drawing.look(probed.group.spec.mode)
+    places = (probed.all("prune_thresholds")[0] * aside).tolist()
     columns = np.stack(probed.all("pruned_accuracy")).T.tolist()
-    estimates = [share for column in columns if (share := estimate(column))]
-    panel.errorbar(
-        thresholds * aside,
-        [share.mean for share in estimates],
-        yerr=[drawing.margin(share) for share in estimates],
-        color=style.colour,
-        marker=style.marker,
-        linestyle=style.line,
-        capsize=2,
-        elinewidth=0.8,
-        label=mode(probed.group.spec),
-    )
-    for threshold, column in zip(thresholds, columns, strict=True):
-        drawing.seeds(panel, threshold * aside, column, style.colour)
+    by_place = list(zip(places, columns, strict=True))
+    points = [(place, share) for place, column in by_place if (share := estimate(column))]
+    drawing.line_through(panel, points, style, probed.group.spec.mode, drawing.margin)
+    for place, column in by_place:
+        drawing.seeds(panel, place, column, style.colour)
 
 
 def _images(panels: Panels) -> str:
@@ -248,7 +215,7 @@ def feature_maps(panels: Panels) -> CaptionedFigure | None:
             maps = probed.all(f"features_{place}")[0][0].astype(np.float32)
             panel.imshow(_mosaic(maps), cmap="gray", interpolation="nearest", aspect="equal")
             panel.set_axis_off()
-            panel.set_title(f"{mode(probed.group.spec)}, {place} convolution")
+            panel.set_title(f"{probed.group.spec.mode}, {place} convolution")
     text = "Feature maps of one test image in the first and the last spatial convolution"
     return CaptionedFigure(
         "feature_maps", f"{text} ({name}, first seed); each scaled to full contrast.", figure

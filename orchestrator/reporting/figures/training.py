@@ -14,7 +14,7 @@ from orchestrator.reporting.figures.panels import (
     left_out,
     split_into_panels,
 )
-from orchestrator.reporting.replicates import ACCURACY, Replicates, mode
+from orchestrator.reporting.replicates import ACCURACY, Replicates
 from orchestrator.reporting.statistics import Estimate, estimate
 
 
@@ -28,7 +28,7 @@ def over_training(groups: Sequence[Replicates]) -> CaptionedFigure | None:
     for panel, (name, members) in zip(axes, drawn.items(), strict=True):
         for label in drawing.modes(members):
             for member in members:
-                if mode(member.spec) == label:
+                if member.spec.mode == label:
                     _curve(panel, label, member)
         for milestone in members[0].spec.milestones:
             panel.axvline(milestone, color="0.6", linewidth=0.8, linestyle=(0, (1, 2)))
@@ -73,7 +73,7 @@ def _curve(panel: Axes, label: str, member: Replicates) -> None:
 def _each_seed(panel: Axes, member: Replicates) -> None:
     for result in member.results:
         points = [(r.epoch, r.metrics[ACCURACY]) for r in result.history if ACCURACY in r.metrics]
-        colour = drawing.look(mode(member.spec)).colour
+        colour = drawing.look(member.spec.mode).colour
         panel.plot(*zip(*points, strict=True), color=colour, linewidth=0.6, alpha=0.6)
 
 
