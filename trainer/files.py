@@ -10,9 +10,11 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
+
+Record = TypeVar("Record", bound=BaseModel)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -60,6 +62,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_json(path: Path, kind: type[Record]) -> Record | None:
+    """The record in a file; None where the file is missing, damaged or cannot be read."""
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def write_json(path: Path, content: BaseModel | dict[str, Any]) -> None:

@@ -5,9 +5,9 @@ No torch here. Files that the store adds of its own are named there.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from trainer.journal import Record
 from trainer.modes import Counts
@@ -25,33 +25,14 @@ FINAL_TENSORS = "final.pt"
 PROBES = "probes.npz"
 FEATURE_MAPS = "feature_maps.png"
 
-FailureClass = Literal["user", "diverged", "oom", "lost", "io", "code", "stopped"]
-"""Why an attempt ended without a result; `stopped`: on request, `lost`: a killed worker or node."""
 
+class ResultSummary(BaseModel):
+    """A result without its history: all that a line of `status` needs.
 
-class _Stored(BaseModel):
-    """A record in a file: frozen; keys of a newer version are ignored, not fatal."""
+    Keys of a newer version are ignored, not fatal.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="constants")
-
-
-class Failure(_Stored):
-    """`error.json`: why an attempt ended without a result."""
-
-    failure: FailureClass
-    cause: str
-    """One line for a person."""
-    traceback: str = ""
-    host: str = ""
-    attempt: int = 1
-    epoch: int | None = None
-    """The last completed epoch."""
-    time_ms: int = 0
-    details: dict[str, Any] = Field(default_factory=dict)
-
-
-class ResultSummary(_Stored):
-    """A result without its history: all that a line of `status` needs."""
 
     version: int = 1
     trial_id: str

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.planning import costs
-from orchestrator.store.records import STATES, Launch, State, TrialStatus
+from orchestrator.store.records import Launch, State, TrialStatus, count_states
 from trainer.spec import TrialSpec
 
 Kind = Literal["begun", "epoch", "finished", "failed", "stopped"]
@@ -104,8 +104,7 @@ class Board:
     @property
     def counts(self) -> dict[State, int]:
         """Number of trials in each state."""
-        states = [s.state for s in self._seen.values()]
-        return {state: states.count(state) for state in STATES}
+        return count_states(self._seen.values())
 
     @property
     def running(self) -> list[TrialStatus]:

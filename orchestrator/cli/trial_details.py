@@ -9,12 +9,14 @@ from orchestrator.planning import costs, described, plan
 from orchestrator.store import liveness
 from orchestrator.store.store import Store
 from trainer import results
-from trainer.spec import TrialSpec
 
 
 def trial_details(store: Store, trial_id: str) -> dict[str, Any]:
     """State, why it will or will not run, its fields, attempts and result, as plain values."""
-    in_sweeps = {name: _launched(store, name) for name in store.sweeps()}
+    in_sweeps = {
+        launch.sweep.name: {spec.trial_id: spec for spec in launch.specs}
+        for launch in store.newest_launches()
+    }
     spec = store.spec(trial_id) or next(
         (trials[trial_id] for trials in in_sweeps.values() if trial_id in trials), None
     )
@@ -39,11 +41,6 @@ def trial_details(store: Store, trial_id: str) -> dict[str, Any]:
     details.update(_result(store, trial_id))
     details["folder"] = str(store.trial_folder(trial_id))
     return details
-
-
-def _launched(store: Store, name: str) -> dict[str, TrialSpec]:
-    launch = store.newest_launch(name)
-    return {spec.trial_id: spec for spec in launch.specs} if launch else {}
 
 
 def _attempt(store: Store, trial_id: str, number: int) -> str:

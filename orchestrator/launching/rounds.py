@@ -11,11 +11,11 @@ from pathlib import Path
 from orchestrator.launching.worker import PackTask
 from orchestrator.settings import Settings
 from orchestrator.store import failures, liveness, ownership
+from orchestrator.store.failures import Failure
 from orchestrator.store.records import Launch, Stop, TrialStatus
 from orchestrator.store.store import Store
 from orchestrator.sweep.resources import Resources
 from trainer.grouping import groups
-from trainer.results import Failure
 from trainer.spec import TrialSpec
 
 

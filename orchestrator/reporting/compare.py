@@ -18,6 +18,7 @@ from orchestrator.reporting.replicates import (
 )
 from orchestrator.reporting.statistics import Estimate
 from orchestrator.reporting.tables import Table, csv_text, value_of, with_interval
+from orchestrator.store import lookup
 from orchestrator.store.records import stands_for
 from orchestrator.store.store import Store
 from trainer.results import Result
@@ -148,8 +149,7 @@ def _row(point: dict[str, str], members: Sequence[Replicates | None], metric: st
 
 def _side(store: Store, name: str) -> Side:
     if name in store.sweeps():
-        launch = store.newest_launch(name)
-        specs = launch.specs if launch else ()
+        specs = lookup.launch_of(store, name).specs
         groups = gather(_results(store, [spec.trial_id for spec in specs]))
         if not groups:
             raise UserError(f"sweep {name}: no trial has finished; see: bnsweep status {name}")

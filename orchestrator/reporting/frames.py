@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from orchestrator import settings
-from orchestrator.errors import UserError
 from orchestrator.planning import costs, described
+from orchestrator.store import lookup
 from orchestrator.store.store import Store
 from trainer.journal import Record
 from trainer.results import Result
@@ -41,11 +41,7 @@ def results(name: str, *, all: bool = False, store: Path | str | None = None) ->
     probes measured. Raises UserError for an unknown sweep.
     """
     opened = _open(store)
-    rows = []
-    for spec in _specs(opened, name):
-        result = opened.result(spec.trial_id)
-        if result is not None or all:
-            rows.append(_row(opened, spec, result))
+    rows = [_row(opened, spec, result) for spec, result in _trials(opened, name, all)]
     probes = sorted({column for row in rows for column in row if column.startswith("trained/")})
     return pd.DataFrame(rows, columns=[*RESULT_COLUMNS, *probes])
 
@@ -62,12 +58,11 @@ def histories(name: str, *, all: bool = False, store: Path | str | None = None) 
     Raises UserError for an unknown sweep.
     """
     opened = _open(store)
-    rows = []
-    for spec in _specs(opened, name):
-        result = opened.result(spec.trial_id)
-        if result is not None or all:
-            for record in _history(opened, spec, result):
-                rows.append({"trial_id": spec.trial_id, **dict(record), **record.metrics})
+    rows = [
+        {"trial_id": spec.trial_id, **dict(record), **record.metrics}
+        for spec, result in _trials(opened, name, all)
+        for record in _history(opened, spec, result)
+    ]
     return pd.DataFrame(rows, columns=list(HISTORY_COLUMNS))
 
 
@@ -75,11 +70,12 @@ def _open(store: Path | str | None) -> Store:
     return Store(settings.load(Path(store) if store else None).store)
 
 
-def _specs(store: Store, name: str) -> Sequence[TrialSpec]:
-    launch = store.newest_launch(name)
-    if launch is None:
-        raise UserError(f"sweep {name}: not in {store.root}; there: {', '.join(store.sweeps())}")
-    return launch.specs
+def _trials(store: Store, name: str, all: bool) -> Iterator[tuple[TrialSpec, Result | None]]:
+    """The finished trials of the sweep, or `all` of them."""
+    for spec in lookup.launch_of(store, name).specs:
+        result = store.result(spec.trial_id)
+        if result is not None or all:
+            yield spec, result
 
 
 def _history(store: Store, spec: TrialSpec, result: Result | None) -> Sequence[Record]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.errors import UserError
 from orchestrator.reporting import probe_results
 from orchestrator.reporting.probe_results import ProbedConfiguration
 from orchestrator.reporting.replicates import Replicates, gather
 from orchestrator.reporting.tables import Table, accuracy_table
+from orchestrator.store import lookup
 from orchestrator.store.records import Launch, TrialStatus
 from orchestrator.store.store import Store
 from trainer.results import Result
@@ -46,10 +46,7 @@ class SweepResults:
 
 def read(store: Store, sweep_name: str) -> SweepResults:
     """What the newest launch of the sweep has left so far. Raises UserError without one."""
-    launch = store.newest_launch(sweep_name)
-    if launch is None:
-        known = ", ".join(store.sweeps()) or "none"
-        raise UserError(f"sweep {sweep_name}: was never launched in {store.root}; known: {known}")
+    launch = lookup.launch_of(store, sweep_name)
     specs = launch.specs
     statuses = [store.state(spec) for spec in specs]
     results = [result for spec in specs if (result := store.result(spec.trial_id))]

@@ -20,12 +20,14 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from trainer import errors
-from trainer.results import Failure, FailureClass
 from trainer.spec import TrialSpec
 
+FailureClass = Literal["user", "diverged", "oom", "lost", "io", "code", "stopped"]
 LOST_WITHOUT_PROGRESS = 3
 """So many lost attempts in a row without a new epoch fail the trial: it may kill its worker."""
 LOST_IN_ALL = 100
@@ -45,6 +47,23 @@ _IO_ERRNOS = {
     errno.EROFS,
     *errors.PASSING,
 }
+
+
+class Failure(BaseModel):
+    """`error.json`: why an attempt ended without a result."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="constants")
+
+    failure: FailureClass
+    cause: str
+    """One line for a person."""
+    traceback: str = ""
+    host: str = ""
+    attempt: int = 1
+    epoch: int | None = None
+    """The last completed epoch."""
+    time_ms: int = 0
+    details: dict[str, Any] = Field(default_factory=dict)
 
 
 def classify(error: BaseException, *, attempt: int, epoch: int | None) -> Failure:

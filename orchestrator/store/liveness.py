@@ -15,10 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from orchestrator.store.folder import ERROR, HEARTBEAT, START
-from trainer import results
+from trainer import files, results
 
 STALE_S = 150.0
 """A heartbeat older than this, by the file server's clock, belongs to no living process."""
@@ -78,10 +78,7 @@ def this_process(sweep: str = "", launch: int = 0) -> Start:
 
 def read_start(claim: Path) -> Start | None:
     """The claim's `start.json`; None where it is missing or damaged."""
-    try:
-        return Start.model_validate_json((claim / START).read_bytes())
-    except (OSError, ValidationError):
-        return None
+    return files.read_json(claim / START, Start)
 
 
 def provably_gone(start: Start) -> bool:

@@ -22,10 +22,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from orchestrator.store import liveness
+from orchestrator.store.failures import Failure
 from orchestrator.store.folder import ATTEMPTS, ERROR, START, StoreFolder, numbers
 from orchestrator.store.liveness import ResumedFrom, Start
 from trainer import files, results
-from trainer.results import Failure, Result
+from trainer.results import Result
 from trainer.spec import TrialSpec
 
 _RESERVE = ".reserve"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,6 +41,12 @@ class TrialStatus:
     """Training time of a finished trial; in a pack that of the whole pack."""
     packed: int = 1
     """How many trials trained together with a finished one, itself included."""
+
+
+def count_states(statuses: Iterable[TrialStatus]) -> dict[State, int]:
+    """Number of trials in each state."""
+    states = [status.state for status in statuses]
+    return {state: states.count(state) for state in STATES}
 
 
 def stands_for(typed: str, identity: str) -> bool:

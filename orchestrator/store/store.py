@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from orchestrator.errors import UnreachableError, UserError
 from orchestrator.store import liveness, ownership
+from orchestrator.store.failures import Failure
 from orchestrator.store.folder import ATTEMPTS, ERROR, NAME, StoreFolder, numbers
 from orchestrator.store.records import Launch as Launch
 from orchestrator.store.records import State as State
@@ -33,7 +34,7 @@ from orchestrator.store.records import Stop as Stop
 from orchestrator.store.records import TrialStatus as TrialStatus
 from trainer import files, journal, results
 from trainer.journal import Record
-from trainer.results import Failure, Result, ResultSummary
+from trainer.results import Result, ResultSummary
 from trainer.spec import TrialSpec
 
 
@@ -58,13 +59,14 @@ class Store(StoreFolder):
         launches = (self.launch(name, n) for n in reversed(self.launch_numbers(name)))
         return next((launch for launch in launches if launch is not None), None)
 
+    def newest_launches(self) -> list[Launch]:
+        """The newest readable launch of each sweep."""
+        launches = (self.newest_launch(name) for name in self.sweeps())
+        return [launch for launch in launches if launch is not None]
+
     def launch(self, name: str, number: int) -> Launch | None:
         """One launch of a sweep; None where its file is missing or damaged."""
-        path = self.sweep_folder(name) / "launches" / f"{number}.json"
-        try:
-            return Launch.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError):
-            return None
+        return files.read_json(self.sweep_folder(name) / "launches" / f"{number}.json", Launch)
 
     def launched(self, name: str) -> list[TrialSpec]:
         """All trials that a launch of the sweep named, each once."""
@@ -99,11 +101,9 @@ class Store(StoreFolder):
 
     def stops_for(self, name: str, launch: int) -> list[Stop]:
         """All requests that the launch must obey."""
-        try:
-            stop = Stop.model_validate_json((self.sweep_folder(name) / "stop.json").read_bytes())
-        except (OSError, ValidationError):
-            return []
-        return [request for request in (stop, *stop.earlier) if request.launch >= launch]
+        stop = files.read_json(self.sweep_folder(name) / "stop.json", Stop)
+        requests = (stop, *stop.earlier) if stop else ()
+        return [request for request in requests if request.launch >= launch]
 
     def stop_for(self, name: str, launch: int, trial_id: str = "") -> Stop | None:
         """The strongest request that the launch must obey with the trial; without one, with all."""
@@ -133,20 +133,11 @@ class Store(StoreFolder):
 
     def spec(self, trial_id: str) -> TrialSpec | None:
         """The stored spec; None where it is missing or damaged."""
-        try:
-            path = self.trial_folder(trial_id) / results.SPEC
-            return TrialSpec.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError):
-            return None
+        return files.read_json(self.trial_folder(trial_id) / results.SPEC, TrialSpec)
 
     def result(self, trial_id: str) -> Result | None:
         """The whole result; None where the trial is not finished or the file is damaged."""
-        try:
-            return Result.model_validate_json(
-                (self.trial_folder(trial_id) / results.RESULT).read_bytes()
-            )
-        except (OSError, ValidationError):
-            return None
+        return files.read_json(self.trial_folder(trial_id) / results.RESULT, Result)
 
     def failure(self, trial_id: str) -> Failure | None:
         """Why the newest attempt ended without a result; None while it runs or where it has one."""

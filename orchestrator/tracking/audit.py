@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.errors import UserError
-from orchestrator.store import gc
+from orchestrator.store import gc, lookup
 from orchestrator.store.records import STATES
 from orchestrator.store.store import Store
 from orchestrator.tracking import cursor
@@ -43,9 +42,7 @@ class Check:
 def audit(store: Store, sweep_name: str, tracker: Tracker | None) -> list[Check]:
     """Look at everything. Without a tracker only at the store. Raises UserError for a sweep that
     was never launched, UnreachableError where the tracker cannot be reached."""
-    launch = store.newest_launch(sweep_name)
-    if launch is None:
-        raise UserError(f"sweep {sweep_name}: was never launched in {store.root}")
+    launch = lookup.launch_of(store, sweep_name)
     checks = [
         _trials(store, launch.specs),
         _folders(store),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from orchestrator.store.failures import Failure
 from orchestrator.store.folder import ATTEMPTS, ERROR, LOG
 from orchestrator.store.records import TrialStatus
 from orchestrator.store.store import Store
@@ -20,7 +21,6 @@ from orchestrator.tracking.tracker import (
 )
 from trainer import results
 from trainer.journal import Record
-from trainer.results import Failure
 from trainer.spec import TrialSpec
 
 

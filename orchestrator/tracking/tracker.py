@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from orchestrator.errors import BnsweepError
+from orchestrator.store.failures import Failure
 from orchestrator.store.records import State
 from trainer.journal import Record
-from trainer.results import Failure
 from trainer.spec import TrialSpec
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]

@@ -14,13 +14,13 @@ from mlflow.entities import Metric, Param
 
 from orchestrator.settings import Settings
 from orchestrator.store import liveness, ownership
+from orchestrator.store.failures import Failure
 from orchestrator.store.store import Store
 from orchestrator.tracking import mlflow_tracker
 from orchestrator.tracking.forwarder import Forwarder
 from orchestrator.tracking.tracker import params_of, points_of
 from trainer import journal, results
 from trainer.journal import Record
-from trainer.results import Failure
 from trainer.spec import TrialSpec
 
 METRICS = ("train/loss", "train/accuracy", "test/loss", "test/accuracy", "lr", "images_per_second")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from made_results import made
 
 from orchestrator.store import liveness, ownership
+from orchestrator.store.failures import Failure
 from orchestrator.store.folder import LOG
 from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
 from trainer import files, journal, results
-from trainer.results import Failure
 from trainer.spec import TrialSpec
 
 SPECS = tuple(TrialSpec(depth=14, trainable="bn_only", epochs=3, seed=seed) for seed in range(4))

@@ -7,6 +7,7 @@ import json
 from made_results import made
 
 from orchestrator.store import liveness, ownership
+from orchestrator.store.failures import Failure
 from orchestrator.store.folder import LOG
 from orchestrator.store.liveness import ResumedFrom
 from orchestrator.store.ownership import Claim
@@ -14,7 +15,6 @@ from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
 from trainer import files, journal, results
 from trainer.journal import Record
-from trainer.results import Failure
 from trainer.spec import TrialSpec
 
 METRICS = ("train/loss", "train/accuracy", "test/loss", "test/accuracy", "lr", "images_per_second")

@@ -6,9 +6,10 @@ from dataclasses import asdict
 
 from rich.text import Text
 
-from orchestrator.cli import lookup, options, screen
+from orchestrator.cli import options, screen
 from orchestrator.library import connect
 from orchestrator.settings import load as load_settings
+from orchestrator.store import lookup
 from orchestrator.store.store import Store
 from orchestrator.tracking.audit import audit as prove
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.cli import lookup, options, screen
+from orchestrator.cli import options, screen
 from orchestrator.settings import load as load_settings
+from orchestrator.store import lookup
 from orchestrator.store.store import Store
 
 EXAMPLES = ("bnsweep discard 6dcfdff9", "bnsweep discard 6dcfdff9 --store /data/runs")

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import lookup, options, screen
+from orchestrator.cli import options, screen
 from orchestrator.launching.export import export as write_network
 from orchestrator.settings import load as load_settings
+from orchestrator.store import lookup
 from orchestrator.store.store import Store
 
 EXAMPLES = ("bnsweep export 6dcfdff9 model.pt", "bnsweep export 6dcfdff9 /tmp/model.pt")

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from orchestrator.cli import lookup, options, screen
+from orchestrator.cli import options, screen
 from orchestrator.settings import load as load_settings
+from orchestrator.store import lookup
 from orchestrator.store.folder import LOG
 from orchestrator.store.store import Store
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import lookup, options, screen
+from orchestrator.cli import options, screen
 from orchestrator.errors import BnsweepError
 from orchestrator.library import connect
 from orchestrator.reporting import sweep_results, to_mlflow
@@ -32,7 +32,6 @@ def report(
     """Draw a sweep's figures and tables, the paper's numbers beside them, into one page."""
     settings = load_settings(store_folder)
     store = Store(settings.store)
-    lookup.launch_of(store, name)
     results = sweep_results.read(store, name)
     index = build(results, out or store.sweep_folder(name) / "report")
     run_name = _publish(results, store, settings, index.parent) if mlflow else ""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from orchestrator.cli import lookup, options, screen
+from orchestrator.cli import options, screen
 from orchestrator.cli.run_sweep import RunOptions, run
 from orchestrator.errors import UserError
 from orchestrator.launching.rounds import Order
 from orchestrator.library import Sweep
 from orchestrator.settings import load as load_settings
+from orchestrator.store import lookup
 from orchestrator.store.store import Store
 
 EXAMPLES = ("bnsweep resume quickstart", "bnsweep resume quickstart --trial 6dcfdff9")

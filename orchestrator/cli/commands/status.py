@@ -11,11 +11,12 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
-from orchestrator.cli import lookup, options, screen
+from orchestrator.cli import options, screen
 from orchestrator.cli.board import Board, clock, epochs_text, labels, place, seconds_left, when
 from orchestrator.errors import UserError
 from orchestrator.settings import load as load_settings
-from orchestrator.store.records import STATES, Launch, State, TrialStatus
+from orchestrator.store import lookup
+from orchestrator.store.records import Launch, TrialStatus, count_states
 from orchestrator.store.store import Store
 from trainer.spec import TrialSpec
 
@@ -41,11 +42,10 @@ def status(
         _watch(store, launch)
         return
     statuses = [store.state(spec) for spec in launch.specs]
-    counts = _counts(statuses)
     if as_json:
         screen.show_json(_as_json(launch, statuses))
         return
-    total = Text.assemble((f"{name}: ", "bold"), screen.counts(counts))
+    total = Text.assemble((f"{name}: ", "bold"), screen.counts(count_states(statuses)))
     screen.show(_trial_table(launch, statuses), "", total)
     screen.say(f"\nnext: bnsweep {next_command(name, statuses)}", "dim")
 
@@ -60,14 +60,9 @@ def next_command(name: str, statuses: Iterable[TrialStatus]) -> str:
     return f"resume {name}" if states & {"stopped", "pending"} else f"report {name}"
 
 
-def _counts(statuses: Iterable[TrialStatus]) -> dict[State, int]:
-    states = [status.state for status in statuses]
-    return {state: states.count(state) for state in STATES}
-
-
 def _show_sweeps(store: Store, as_json: bool) -> None:
-    launches = [launch for name in store.sweeps() if (launch := store.newest_launch(name))]
-    sweeps = [(launch, _counts(map(store.state, launch.specs))) for launch in launches]
+    launches = store.newest_launches()
+    sweeps = [(launch, count_states(map(store.state, launch.specs))) for launch in launches]
     if as_json:
         screen.show_json({"sweeps": [{"sweep": x.sweep.name, "counts": n} for x, n in sweeps]})
     elif sweeps:
@@ -99,7 +94,7 @@ def _as_json(launch: Launch, statuses: list[TrialStatus]) -> dict[str, Any]:
     return {
         "sweep": launch.sweep.name,
         "launch": launch.number,
-        "counts": _counts(statuses),
+        "counts": count_states(statuses),
         "trials": [
             {**asdict(status), "seconds_left": seconds_left(status, spec)}
             for status, spec in zip(statuses, launch.specs, strict=True)

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import lookup, options, screen
+from orchestrator.cli import options, screen
 from orchestrator.launching.driver import request_stop
 from orchestrator.settings import load as load_settings
+from orchestrator.store import lookup
 from orchestrator.store.store import Store
 
 EXAMPLES = ("bnsweep stop quickstart", "bnsweep stop quickstart --now --trial 6dcfdff9")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from orchestrator.cli import lookup, options, screen
+from orchestrator.cli import options, screen
 from orchestrator.library import connect
 from orchestrator.settings import load as load_settings
+from orchestrator.store import lookup
 from orchestrator.store.store import Store
 from orchestrator.tracking import forwarder
 from orchestrator.tracking.forwarder import Backlog

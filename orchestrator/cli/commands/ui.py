@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import lookup, options, screen
+from orchestrator.cli import options, screen
 from orchestrator.errors import BnsweepError, UserError
 from orchestrator.library import connect
 from orchestrator.settings import Settings
 from orchestrator.settings import load as load_settings
+from orchestrator.store import lookup
 from orchestrator.store.store import Store
 from orchestrator.tracking.ui import Served, serve
 
@@ -53,8 +54,7 @@ def ui(
 
 def _chart_page(settings: Settings, store: Store, name: str, base: str) -> str:
     """The sweep's chart page (without a name the last launched sweep's), else the first page."""
-    launches = [launch for s in store.sweeps() if (launch := store.newest_launch(s))]
-    if not name and launches:
+    if not name and (launches := store.newest_launches()):
         name = max(launches, key=lambda launch: launch.time_ms).sweep.name
     try:
         return connect(settings).experiment_url(name, base) if name else base

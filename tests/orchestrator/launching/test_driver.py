@@ -17,6 +17,7 @@ from orchestrator.launching import monitor, worker
 from orchestrator.launching.driver import InlineLauncher, launch, request_stop
 from orchestrator.launching.rounds import Order
 from orchestrator.store import liveness, ownership
+from orchestrator.store.failures import Failure
 from orchestrator.store.folder import LOG
 from orchestrator.store.ownership import Lease
 from orchestrator.store.store import Store
@@ -25,7 +26,6 @@ from orchestrator.sweep.sweep_spec import SweepSpec
 from orchestrator.tracking.memory_tracker import MemoryTracker
 from trainer import errors, results
 from trainer.kernels import build
-from trainer.results import Failure
 from trainer.spec import TrialSpec
 
 TINY = TrialSpec(

@@ -13,11 +13,11 @@ from made_results import made
 
 from orchestrator.planning import plan
 from orchestrator.store import liveness, ownership
+from orchestrator.store.failures import Failure
 from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
 from orchestrator.sweep import sweep_spec
 from trainer import files, results
-from trainer.results import Failure
 from trainer.spec import TrialSpec
 
 ROOT = Path(plan.__file__).parents[2]

@@ -14,10 +14,10 @@ from orchestrator.reporting.figures import drawing
 from orchestrator.reporting.figures.training import over_training
 from orchestrator.reporting.published import published
 from orchestrator.reporting.replicates import gather
+from orchestrator.store.failures import Failure
 from orchestrator.store.folder import ATTEMPTS, ERROR
 from orchestrator.store.store import Launch, Store
 from trainer import files, results
-from trainer.results import Failure
 from trainer.spec import TrialSpec
 
 
@@ -197,7 +197,7 @@ def test_a_report_before_the_first_result_is_a_page_without_figures(store, tmp_p
 
 def test_a_sweep_that_was_never_launched_is_the_user_s_mistake(store):
     launch(store, grid())
-    with pytest.raises(UserError, match=r"sweep width: was never launched.*known: depth"):
+    with pytest.raises(UserError, match=r"sweep width: not in .*; did you mean depth\?"):
         sweep_results.read(store, "width")
 
 

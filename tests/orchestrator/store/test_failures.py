@@ -5,8 +5,8 @@ import errno
 import pytest
 
 from orchestrator.store import failures
+from orchestrator.store.failures import Failure
 from trainer import errors
-from trainer.results import Failure
 from trainer.spec import TrialSpec
 
 

@@ -6,9 +6,9 @@ import pytest
 from made_results import made
 
 from orchestrator.store import gc, liveness, ownership
+from orchestrator.store.failures import Failure
 from orchestrator.store.store import Launch, Store
 from trainer import files, results
-from trainer.results import Failure
 from trainer.spec import TrialSpec
 
 SPEC = TrialSpec(epochs=3)

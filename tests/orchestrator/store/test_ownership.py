@@ -14,11 +14,11 @@ from made_results import made
 
 from orchestrator.errors import UserError
 from orchestrator.store import liveness, ownership
+from orchestrator.store.failures import Failure
 from orchestrator.store.folder import ATTEMPTS, HEARTBEAT
 from orchestrator.store.store import Store
 from trainer import files, journal, results
 from trainer.journal import Record
-from trainer.results import Failure
 from trainer.spec import TrialSpec
 
 SPEC = TrialSpec(epochs=3)

@@ -13,12 +13,12 @@ from made_results import made
 
 from orchestrator.errors import UnreachableError, UserError
 from orchestrator.store import liveness, ownership
+from orchestrator.store.failures import Failure
 from orchestrator.store.folder import ERROR, HEARTBEAT, START
 from orchestrator.store.records import STATES, Stop
 from orchestrator.store.store import Launch, Store
 from trainer import files, journal, results
 from trainer.journal import Record
-from trainer.results import Failure
 from trainer.spec import TrialSpec
 
 SPEC = TrialSpec(epochs=3)

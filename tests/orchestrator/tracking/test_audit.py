@@ -229,7 +229,7 @@ def test_many_findings_are_counted_after_the_first_twenty(store):
 
 
 def test_a_sweep_that_was_never_launched_is_the_users_mistake(store):
-    with pytest.raises(UserError, match="never launched"):
+    with pytest.raises(UserError, match=r"sweep width: not in .*; did you mean depth\?"):
         audit(store, "width", None)
 
 

@@ -35,9 +35,8 @@ def trial_id(store: Store, typed: str) -> str:
     Raises UserError for none and for several.
     """
     known = set(store.trial_ids())
-    for name in store.sweeps():  # trials that nothing has begun yet have no folder
-        launch = store.newest_launch(name)
-        known.update(spec.trial_id for spec in (launch.specs if launch else ()))
+    for launch in store.newest_launches():  # trials that nothing has begun yet have no folder
+        known.update(spec.trial_id for spec in launch.specs)
     if typed in known:
         return typed
     matches = sorted(t for t in known if stands_for(typed, t))
@@ -54,11 +53,10 @@ def trial_id(store: Store, typed: str) -> str:
 
 def sweeps_of(store: Store, trial: str) -> list[str]:
     """Names of the sweeps whose newest launch has the trial."""
-    launches = {name: store.newest_launch(name) for name in store.sweeps()}
     return [
-        name
-        for name, launch in launches.items()
-        if launch and any(spec.trial_id == trial for spec in launch.specs)
+        launch.sweep.name
+        for launch in store.newest_launches()
+        if any(spec.trial_id == trial for spec in launch.specs)
     ]
 
 
