@@ -106,7 +106,9 @@ def run(arguments: Sequence[str]) -> int:
     except BnsweepError as error:
         return _say(error, *error.lines, code=error.exit_code)
     except TyperException as error:
-        return _usage(error)
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "bnsweep"
+        return _say(error, f"{command}: {error.format_message()}", f"see: {command} --help", code=2)
     except typer.Abort:
         return _say(None, "nothing was started", code=4)
     except BrokenPipeError:
@@ -127,12 +129,6 @@ def run(arguments: Sequence[str]) -> int:
             "a bug in bnsweep: please report it with the traceback (the same command with --debug)"
         )
         return _say(error, f"{type(error).__name__}: {error}", hint, code=INTERNAL_ERROR)
-
-
-def _usage(error: TyperException) -> int:
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else "bnsweep"
-    return _say(error, f"{command}: {error.format_message()}", f"see: {command} --help", code=2)
 
 
 def _say(error: BaseException | None, *lines: str, code: int) -> int:

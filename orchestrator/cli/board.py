@@ -26,7 +26,6 @@ _LABEL_COLUMNS = 28
 _ROWS_KEPT = 6
 """Lines of the terminal that are left to the summary and the notes."""
 _SUMMED: tuple[State, ...] = ("running", "failed", "stopped")
-_STYLES: dict[str, str] = {"finished": "green", "failed": "bold red", "stopped": "yellow"}
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,6 @@ class Event:
                 return f"{self.label}: finished{_accuracy(status)}{took}"
             case "failed" | "stopped":
                 return f"{self.label}: {self.kind} after epoch {status.epoch or 0}: {status.cause}"
-
-    @property
-    def styled(self) -> Text:
-        """The line in its colour."""
-        return Text(self.text, _STYLES.get(self.kind, ""))
 
     def to_json(self) -> dict[str, Any]:
         """One line of `launch --json`."""

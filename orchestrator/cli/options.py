@@ -83,8 +83,3 @@ MaxMemory = Annotated[
     float | None,
     typer.Option("--max-memory", metavar="GB", help="Refuse a plan with a larger trial."),
 ]
-
-
-def in_bytes(gigabytes: float | None) -> int | None:
-    """The value of --max-memory in bytes."""
-    return None if gigabytes is None else round(gigabytes * 1e9)

@@ -76,19 +76,16 @@ class OnTerminal(WithBoard):
         self._live = live
 
     def started(self, launch: Launch, statuses: Sequence[TrialStatus]) -> None:
-        """Draw the board for the first time."""
         super().started(launch, statuses)
         self._live.update(self.board, refresh=True)
 
     def update(self, statuses: Sequence[TrialStatus]) -> None:
-        """Draw the board, and tell what failed."""
         for event in self.board.update(statuses):
             if event.kind in _TOLD:
-                self._live.console.print(event.styled)
+                self._live.console.print(Text(event.text, screen.STATE_STYLES[event.kind]))
         self._live.update(self.board, refresh=True)
 
     def note(self, text: str) -> None:
-        """Print the note above the board."""
         self._live.console.print(Text(as_called(text), "yellow"))
 
 
@@ -100,21 +97,18 @@ class InLines(WithBoard):
         self._summary_at = time.monotonic() + SUMMARY_S
 
     def started(self, launch: Launch, statuses: Sequence[TrialStatus]) -> None:
-        """Name the launch."""
         super().started(launch, statuses)
         self.note(f"launch {launch.number} of {launch.sweep.name}: {self.board.summary()}")
 
     def update(self, statuses: Sequence[TrialStatus]) -> None:
-        """Print what is new; epochs are left to the summary."""
         for event in self.board.update(statuses):
-            if event.kind != "epoch":
+            if event.kind != "epoch":  # those are left to the summary
                 self.note(event.text)
         if time.monotonic() >= self._summary_at:
             self._summary_at = time.monotonic() + SUMMARY_S
             self.note(self.board.summary())
 
     def note(self, text: str) -> None:
-        """Print the note."""
         self._stream.write(f"{time.strftime('%H:%M:%S')} {as_called(text)}\n")
         self._stream.flush()
 
@@ -126,7 +120,6 @@ class AsJson(WithBoard):
         self._stream = stream
 
     def started(self, launch: Launch, statuses: Sequence[TrialStatus]) -> None:
-        """Name the launch."""
         super().started(launch, statuses)
         self.write(
             {
@@ -138,15 +131,12 @@ class AsJson(WithBoard):
         )
 
     def update(self, statuses: Sequence[TrialStatus]) -> None:
-        """Write each event."""
         for event in self.board.update(statuses):
             self.write(event.to_json())
 
     def note(self, text: str) -> None:
-        """Write the note as an event."""
         self.write({"event": "note", "text": text})
 
     def write(self, content: dict[str, object]) -> None:
-        """One line."""
         self._stream.write(json.dumps(content) + "\n")
         self._stream.flush()

@@ -132,18 +132,9 @@ def size(count: float) -> str:
     return f"{count:.3g}P"
 
 
-def ask(question: str) -> bool:
-    """Yes or no from a person at a terminal; Return alone means yes."""
-    console(sys.stderr).print(Text(f"{question} [Y/n] "), end="")
-    return sys.stdin.readline().strip().lower() in ("", "y", "yes")
-
-
 def confirm(question: str) -> None:
-    """Ask a person, where there is one; Abort where the answer is no."""
-    if interactive() and not ask(question):
-        raise typer.Abort
-
-
-def interactive() -> bool:
-    """Whether a person is there to answer a question."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
+    """Ask a person, where there is one; Return alone means yes. Abort where the answer is no."""
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        console(sys.stderr).print(Text(f"{question} [Y/n] "), end="")
+        if sys.stdin.readline().strip().lower() not in ("", "y", "yes"):
+            raise typer.Abort

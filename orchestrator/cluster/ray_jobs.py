@@ -61,7 +61,8 @@ class Head:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
             raise UserError(
-                f"--cluster {_without_secrets(url)}: not the address of a Ray head; "
+                # without a user's name and password
+                f"--cluster {url.rpartition('@')[2]}: not the address of a Ray head; "
                 "such as http://head:8265 (a token belongs into RAY_AUTH_TOKEN)"
             )
         self.url = url.rstrip("/")
@@ -208,8 +209,3 @@ def _token() -> str:
         return Path(path).expanduser().read_text().strip()
     except OSError:
         return ""
-
-
-def _without_secrets(url: str) -> str:
-    """The address without a user's name and password, fit for a message."""
-    return url.rpartition("@")[2]

@@ -9,27 +9,29 @@ from orchestrator.errors import UserError
 from orchestrator.planning.plan import Group, Plan
 
 
-def check(plan: Plan, max_gpu_hours: float | None = None, max_memory: int | None = None) -> None:
+def check(
+    plan: Plan, max_gpu_hours: float | None = None, max_memory_gb: float | None = None
+) -> None:
     """Refuse a plan beyond the limits (UserError), and say what to drop.
 
-    `max_memory`: bytes for one trial.
+    `max_memory_gb`: of one trial, in 10⁹ bytes.
     """
     lines = []
-    if max_memory is not None:
-        lines += list(_too_large(plan, max_memory))
+    if max_memory_gb is not None:
+        lines += list(_too_large(plan, max_memory_gb))
     if max_gpu_hours is not None:
         lines += list(_too_long(plan, max_gpu_hours))
     if lines:
         raise UserError(*lines)
 
 
-def _too_large(plan: Plan, max_memory: int) -> Iterator[str]:
+def _too_large(plan: Plan, max_memory_gb: float) -> Iterator[str]:
     for group in plan.groups():
-        if group.costs.memory_bytes > max_memory:
-            need = group.costs.memory_bytes / 1e9
+        need = group.costs.memory_bytes / 1e9
+        if need > max_memory_gb:
             yield (
                 f"{group.spec.config_id}: needs {need:.2f} GB, --max-memory allows "
-                f"{max_memory / 1e9:.2f}; drop it ({_exclusion(plan, group)}) or lower batch_size"
+                f"{max_memory_gb:.2f}; drop it ({_exclusion(plan, group)}) or lower batch_size"
             )
 
 

@@ -85,18 +85,16 @@ def _group(group: Replicates, expected: int) -> str:
     return f"{with_spread(estimate)} ({count}{', ' + group.flag if group.flag else ''})"
 
 
-def with_spread(estimate: Estimate, digits: int = 1) -> str:
+def with_spread(estimate: Estimate) -> str:
     """`mean ± standard deviation`, without the second part for a single value."""
-    if estimate.spread is None:
-        return f"{estimate.mean:.{digits}f}"
-    return f"{estimate.mean:.{digits}f} ± {estimate.spread:.{digits}f}"
+    spread = "" if estimate.spread is None else f" ± {estimate.spread:.1f}"
+    return f"{estimate.mean:.1f}{spread}"
 
 
-def with_interval(estimate: Estimate, digits: int = 1) -> str:
+def with_interval(estimate: Estimate) -> str:
     """`mean ± half of the 95 % interval`, without the second part for a single value."""
-    if estimate.half_width is None:
-        return f"{estimate.mean:.{digits}f}"
-    return f"{estimate.mean:.{digits}f} ± {estimate.half_width:.{digits}f}"
+    half_width = "" if estimate.half_width is None else f" ± {estimate.half_width:.1f}"
+    return f"{estimate.mean:.1f}{half_width}"
 
 
 def csv_text(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from orchestrator.errors import UserError
 from orchestrator.reporting.sweep_results import SweepResults
-from orchestrator.reporting.tables import Table
 from orchestrator.tracking.tracker import TAG_CHARACTERS, Run, Tracker
 
 FOLDER = "report"
@@ -48,14 +47,11 @@ def description(sweep: SweepResults, run_name: str) -> str:
     """Markdown within MLflow's limit: rows that do not fit are left to the page."""
     table = sweep.accuracy_table()
     end = f"\n\nThe whole report: `{FOLDER}/index.html` among the artifacts of the run {run_name}."
-    lines = [sweep.launch.sweep.description, "", table.title, "", *_markdown(table)]
+    rows = [table.columns, ["---"] * len(table.columns), *table.rows]
+    lines = [sweep.launch.sweep.description, "", table.title, ""]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
     if sweep.unfinished:
         lines.insert(1, f"Not complete: {len(sweep.unfinished)} trials have no result.")
     while len("\n".join(lines)) + len(end) > TAG_CHARACTERS:
         lines.pop()
     return "\n".join(lines).strip() + end
-
-
-def _markdown(table: Table) -> list[str]:
-    rows = [table.columns, ["---"] * len(table.columns), *table.rows]
-    return [f"| {' | '.join(row)} |" for row in rows]

@@ -143,7 +143,9 @@ class StoreFolder:
             for folder in (self.sweeps_folder, self.trials_folder):
                 folder.mkdir(parents=True, exist_ok=True)
             if not (self.root / "store.json").exists():
-                self._make_marker()
+                # Once: two processes must agree on the store's identity.
+                marker = as_json({"version": VERSION, "id": uuid.uuid4().hex})
+                write_once(self.root / "store.json", marker)
             self.now()
         except OSError as error:
             raise UnreachableError(
@@ -151,11 +153,6 @@ class StoreFolder:
                 "give another with --store or BNSWEEP_STORE"
             ) from error
         self.check_version()
-
-    def _make_marker(self) -> None:
-        """Write store.json once: two processes must agree on the store's identity."""
-        marker = as_json({"version": VERSION, "id": uuid.uuid4().hex})
-        write_once(self.root / "store.json", marker)
 
     @property
     def identity(self) -> str:

@@ -1,1 +1,4 @@
-"""The mirror in MLflow: the forwarder, what a run should show, the trackers, `audit` and `ui`."""
+"""The mirror in MLflow. `forwarder` first: it says when to send, `desired` what, `mirror` how.
+
+`tracker` is what they ask of MLflow. `audit` proves the mirror equal, and `ui` shows it.
+"""

@@ -22,7 +22,7 @@ from orchestrator.store.ownership import Lease
 from orchestrator.store.store import Store
 from orchestrator.tracking.cursor import Cursor
 from orchestrator.tracking.desired import nothing_to_send, trial_fingerprint
-from orchestrator.tracking.mirror import Mirror, Notes
+from orchestrator.tracking.mirror import Mirror
 from orchestrator.tracking.tracker import Experiment, Refused, RunGone, Tracker
 from trainer.spec import TrialSpec
 
@@ -82,7 +82,7 @@ class Forwarder:
         self._mirror: Mirror | None = None
         self._settled: dict[str, str] = {}
         """Trial id and the fingerprint with which all of it was sent: no file is read for those."""
-        self._notes: Notes = deque(maxlen=100)
+        self._notes: deque[str] = deque(maxlen=100)
         self._failures = 0
         self._problem = ""
         self._other = ""
@@ -221,7 +221,7 @@ class Forwarder:
         mirror = self._mirror
         if mirror is None or not mirror.serves(experiment):
             mirror = Mirror(
-                self._store, self._sweep, self._tracker, experiment, self._lease, self._notes
+                self._store, self._sweep, self._tracker, experiment, self._lease, self._note
             )
             self._mirror = mirror
         if experiment.restored:  # and with it all its runs, also those that were removed before

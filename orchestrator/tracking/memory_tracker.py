@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +17,11 @@ from orchestrator.tracking.tracker import (
     Run,
     RunGone,
     Status,
+    Tracker,
 )
 
 
-class MemoryTracker:
+class MemoryTracker(Tracker):
     """Keeps everything in this process. `down` makes every call fail like a dead server."""
 
     def __init__(self) -> None:
@@ -36,7 +36,6 @@ class MemoryTracker:
         self._deleted: set[str] = set()
         self._points: dict[str, dict[Any, Point]] = {}
         self._files: dict[str, dict[str, bytes]] = {}
-        self._lock = threading.RLock()
 
     def _call(self, name: str) -> None:
         if self.down:
@@ -52,22 +51,18 @@ class MemoryTracker:
         self._runs[run_id] = (self._runs[run_id][0], replace(self._run(run_id), **fields))
 
     def check(self, timeout_s: float) -> None:  # noqa: ARG002
-        """See Tracker."""
         self._call("check")
 
     def open(self, sweep: str) -> Experiment:
-        """See Tracker."""
         self._call("open")
         key = str(len(self._experiments) + 1)
         return self._experiments.setdefault(sweep, Experiment(key, f"{id(self)}#{key}"))
 
     def describe(self, experiment: Experiment, text: str) -> None:
-        """See Tracker."""
         self._call("describe")
         self.descriptions[experiment.key] = text
 
     def runs(self, experiment: Experiment, store_id: str, trial_id: str = "") -> Iterator[Run]:
-        """See Tracker."""
         self._call("runs")
         for place, run in list(self._runs.values()):
             mine = place.key == experiment.key and run.tags.get(TAG_STORE) == store_id
@@ -78,7 +73,6 @@ class MemoryTracker:
     def create(
         self, experiment: Experiment, name: str, tags: Mapping[str, str], started_ms: int
     ) -> str:
-        """See Tracker."""
         self._call("create")
         run_id = f"run-{len(self._runs)}"
         run = Run(run_id, name, "RUNNING", started_ms, tags=dict(tags))
@@ -93,7 +87,6 @@ class MemoryTracker:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """See Tracker."""
         self._call("send")
         run = self._run(run_id)
         if len(points) > POINTS_A_CALL:
@@ -107,39 +100,32 @@ class MemoryTracker:
         )
 
     def upload(self, run_id: str, path: Path, folder: str = "") -> None:
-        """See Tracker."""
         self._call("upload")
         self._run(run_id)
         self._files[run_id][f"{folder}/{path.name}".lstrip("/")] = path.read_bytes()
 
     def set_status(self, run_id: str, status: Status, ended_ms: int | None) -> None:
-        """See Tracker."""
         self._call("set_status")
         self._change(run_id, status=status, ended_ms=ended_ms)
 
     def restore(self, run_id: str) -> bool:
-        """See Tracker."""
         self._call("restore")
         self._deleted.discard(run_id)
         return run_id in self._runs
 
     def remove(self, run_id: str) -> None:
-        """See Tracker."""
         self._call("remove")
         self._deleted.add(run_id)
 
     def points(self, run_id: str) -> list[Point]:
-        """See Tracker."""
         self._call("points")
         self._run(run_id)
         return list(self._points[run_id].values())
 
     def artifacts(self, run_id: str) -> list[str]:
-        """See Tracker."""
         self._call("artifacts")
         self._run(run_id)
         return sorted(self._files[run_id])
 
     def experiment_url(self, sweep: str, base: str = "") -> str:  # noqa: ARG002
-        """See Tracker."""
         return ""

@@ -7,9 +7,7 @@ dead trajectory stays.
 
 from __future__ import annotations
 
-import logging
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from orchestrator.errors import UnreachableError
@@ -38,12 +36,8 @@ from orchestrator.tracking.tracker import (
 from trainer.journal import Record
 from trainer.spec import TrialSpec
 
-Notes = deque[str]
-
 LISTED = 1000
 """Where a store has so many runs in an experiment, a listing costs more than it saves."""
-
-_log = logging.getLogger(__name__)
 
 
 class Mirror:
@@ -56,11 +50,12 @@ class Mirror:
         tracker: Tracker,
         experiment: Experiment,
         lease: Lease,
-        notes: Notes,
+        note: Callable[[str], None],
     ) -> None:
+        """`note` is told what a person should know."""
         self._store, self._sweep = store, sweep
         self._tracker, self._experiment = tracker, experiment
-        self._lease, self._lease_number, self._notes = lease, lease.number, notes
+        self._lease, self._lease_number, self._note = lease, lease.number, note
         self._trials_with_run: set[str] | None = None
         """From one listing, made when it is first needed, and the runs created since. None: not
         listed yet."""
@@ -292,10 +287,6 @@ class Mirror:
 
     def _save(self, cursor: Cursor, spec: TrialSpec, *, durable: bool = True) -> None:
         cursor.save(self._store, self._sweep, spec.trial_id, durable=durable)
-
-    def _note(self, note: str) -> None:
-        _log.warning("%s", note)
-        self._notes.append(note)
 
 
 def _batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:

@@ -39,6 +39,7 @@ from orchestrator.tracking.tracker import (
     Run,
     RunGone,
     Status,
+    Tracker,
 )
 from trainer import files
 
@@ -63,8 +64,8 @@ def address_of(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-class MlflowTracker:
-    """See Tracker. `artifact_root` is used where no server decides where artifacts lie."""
+class MlflowTracker(Tracker):
+    """`artifact_root` is used where no server decides where artifacts lie."""
 
     def __init__(self, uri: str, artifact_root: Path) -> None:
         self._uri, self._artifact_root = uri, artifact_root
@@ -102,7 +103,6 @@ class MlflowTracker:
             files.write_once(path, made.read_bytes())
 
     def check(self, timeout_s: float) -> None:
-        """See Tracker."""
         with self._translated():
             if not self._is_server:
                 self._client.search_experiments(max_results=1)
@@ -123,7 +123,6 @@ class MlflowTracker:
             )
 
     def open(self, sweep: str) -> Experiment:
-        """See Tracker."""
         with self._translated():
             found = self._client.get_experiment_by_name(sweep)
             restored = found is not None and found.lifecycle_stage == "deleted"
@@ -144,12 +143,10 @@ class MlflowTracker:
         return self._client.get_experiment_by_name(sweep)
 
     def describe(self, experiment: Experiment, text: str) -> None:
-        """See Tracker."""
         with self._translated():
             self._client.set_experiment_tag(experiment.id, "mlflow.note.content", text)
 
     def runs(self, experiment: Experiment, store_id: str, trial_id: str = "") -> Iterator[Run]:
-        """See Tracker."""
         wanted = f"tags.`{TAG_STORE}` = '{store_id}'"
         if trial_id:
             wanted += f" and tags.`{TAG_TRIAL}` = '{trial_id}'"
@@ -173,7 +170,6 @@ class MlflowTracker:
     def create(
         self, experiment: Experiment, name: str, tags: Mapping[str, str], started_ms: int
     ) -> str:
-        """See Tracker."""
         with self._translated():
             run = self._client.create_run(experiment.id, started_ms, dict(tags), name)
             self._artifact_uris[run.info.run_id] = run.info.artifact_uri
@@ -186,7 +182,6 @@ class MlflowTracker:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """See Tracker."""
         with self._translated():
             self._client.log_batch(
                 run_id,
@@ -196,7 +191,6 @@ class MlflowTracker:
             )
 
     def upload(self, run_id: str, path: Path, folder: str = "") -> None:
-        """See Tracker."""
         with self._translated():
             uri = self._artifact_uris.get(run_id)
             if uri is None:
@@ -206,7 +200,6 @@ class MlflowTracker:
             place.log_artifact(str(path), folder or None)
 
     def set_status(self, run_id: str, status: Status, ended_ms: int | None) -> None:
-        """See Tracker."""
         with self._translated():
             if ended_ms is None:
                 self._client.update_run(run_id, status)
@@ -214,7 +207,6 @@ class MlflowTracker:
                 self._client.set_terminated(run_id, status, ended_ms)
 
     def restore(self, run_id: str) -> bool:
-        """See Tracker."""
         try:
             with self._translated():
                 self._client.restore_run(run_id)
@@ -223,7 +215,6 @@ class MlflowTracker:
         return True
 
     def remove(self, run_id: str) -> None:
-        """See Tracker."""
         try:
             with self._translated():
                 self._client.delete_run(run_id)
@@ -231,7 +222,6 @@ class MlflowTracker:
             return
 
     def points(self, run_id: str) -> list[Point]:
-        """See Tracker."""
         # A server is asked for each metric; what takes long is the way there, so side by side.
         with self._translated(), ThreadPoolExecutor(READERS) as readers:
             keys = list(self._client.get_run(run_id).data.metrics)
@@ -244,7 +234,6 @@ class MlflowTracker:
             ]
 
     def artifacts(self, run_id: str) -> list[str]:
-        """See Tracker."""
         paths: list[str] = []
         folders: list[str | None] = [None]
         with self._translated():
@@ -254,7 +243,6 @@ class MlflowTracker:
         return sorted(paths)
 
     def experiment_url(self, sweep: str, base: str = "") -> str:
-        """See Tracker."""
         base = self.address if self._is_server else base
         if not base:
             return ""

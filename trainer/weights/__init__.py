@@ -1,1 +1,4 @@
-"""The weights a trial begins with: drawn from its seed, read from a file, or kept for a resume."""
+"""The network that a trial begins with. `initial` first: drawn, read from a file, or not ours.
+
+`initial_copy` gives a resume the same weights again.
+"""

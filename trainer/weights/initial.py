@@ -14,7 +14,7 @@ from trainer.freezing import Snapshot, Trained
 from trainer.networks.descriptions import NETWORKS
 from trainer.networks.roles import roles_of
 from trainer.spec import TrialSpec, network_of
-from trainer.weights import library, own_network, pretrained, random_init
+from trainer.weights import other_libraries, own_network, pretrained, random_init
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,15 @@ def build(spec: TrialSpec, weights: Path | None = None) -> nn.Module:
     if spec.weights == "pretrained":
         if weights is None:
             raise DataError(f"weights: no file given for sha256 {spec.weights_sha256[:12]}…")
-        pretrained.load(model, weights, spec.weights_sha256, _output(model))
+        output = (name for name, role in roles_of(model).items() if role.place == "output")
+        pretrained.load(model, weights, spec.weights_sha256, frozenset(output))
     return model
 
 
 def _constructed(spec: TrialSpec) -> nn.Module:
     """The network without its numbers; one that is not ours with what its constructor draws."""
     if "/" in spec.model:
-        build = library.build
+        build = other_libraries.build
     elif not NETWORKS[spec.model].own:
         with torch.device("meta"):
             model: nn.Module = NETWORKS[spec.model].build(network_of(spec))
@@ -64,7 +65,3 @@ def _constructed(spec: TrialSpec) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.number(spec.seed, "init"))
         return build(spec)
-
-
-def _output(model: nn.Module) -> frozenset[str]:
-    return frozenset(name for name, role in roles_of(model).items() if role.place == "output")

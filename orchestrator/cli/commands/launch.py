@@ -42,7 +42,7 @@ def launch(
     """Plan, then run what is missing or unfinished. Running it again continues."""
     sweep = Sweep.load(sweep_file, *overrides)
     plan = sweep.plan(store_folder)
-    limits.check(plan, max_gpu_hours, options.in_bytes(max_memory))
+    limits.check(plan, max_gpu_hours, max_memory)
     order = Order(retry_failed=retry_failed, wait=not no_wait)
     chosen = RunOptions(context.obj, inline, detach, yes, quiet, as_json)
     return run(sweep, plan, order, load_settings(store_folder, data_folder), chosen)

@@ -35,7 +35,7 @@ def plan(
     """
     sweep = sweep_spec.load(sweep_file, overrides)
     planned = planning.make(sweep, Store(load_settings(store_folder).store))
-    limits.check(planned, max_gpu_hours, options.in_bytes(max_memory))
+    limits.check(planned, max_gpu_hours, max_memory)
     if as_json:
         screen.show_json(planned.to_json())
     elif as_csv:

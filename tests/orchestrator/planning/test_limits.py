@@ -40,14 +40,14 @@ def finish(store, spec, seconds):
 
 
 def test_a_plan_within_its_limits_passes(store):
-    limits.check(planned(store), max_memory=10**12)
+    limits.check(planned(store), max_memory_gb=1000)
 
 
 def test_too_much_memory_names_the_configurations_and_how_to_drop_them(store):
     made_plan = planned(store)
     largest = made_plan.totals.memory_bytes
     with pytest.raises(UserError) as caught:
-        limits.check(made_plan, max_memory=largest - 1)
+        limits.check(made_plan, max_memory_gb=(largest - 1) / 1e9)
     (line,) = caught.value.lines
     assert "exclude: [{depth: 14, trainable: all}]" in line
 

@@ -78,5 +78,5 @@ def test_a_dead_tracker_is_unreachable_and_one_without_the_trials_is_said(store,
 
 def test_reading_an_unknown_sweep_names_the_sweeps_that_there_are(store):
     launch_depth(store)
-    with pytest.raises(UserError, match="known: depth"):
+    with pytest.raises(UserError, match=r"did you mean depth\?"):
         sweep_results.read(store, "width")
