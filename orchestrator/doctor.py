@@ -176,7 +176,8 @@ def _data(where: Settings, specs: Sequence[TrialSpec]) -> Finding:
         return Finding("data", True, "nothing to look for (digits and synthetic are always there)")
     found = data_check.problems(looked_for, where.data)
     names = ", ".join(sorted({spec.dataset for spec in looked_for}))
-    detail = "; ".join(found) or f"{names} in {where.data}"
+    seen = data_check.found(looked_for, where.data)
+    detail = "; ".join(found or seen) or f"{names} in {where.data}"
     return Finding("data", not found, detail, 2 if found else 0)
 
 

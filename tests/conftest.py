@@ -32,6 +32,7 @@ MARKS = {
         "test_examples",
         "test_install",
         "test_security",
+        "trainer/data/test_decoders",
     ),
     "long": (
         "orchestrator/cli/test_on_cluster",

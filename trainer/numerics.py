@@ -97,8 +97,9 @@ def _cpu_name() -> str:
 
 def same(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether two records of `describe` give the same bits; a pack's members have those of a trial
-    alone."""
-    return {**before, "packed": 1} == {**now, "packed": 1}
+    alone, and records older than the choice of a decoder name none."""
+    decoder = {"decoder": now["decoder"]} if "decoder" in now else {}
+    return {**decoder, **before, "packed": 1} == {**now, "packed": 1}
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from trainer.journal import Record
 from trainer.kernels import fused_norm
@@ -20,6 +21,8 @@ class Options:
     threads: int = 1
     decoders: int = 2
     """Processes that decode images, where the data is a folder of them."""
+    decoder: Literal["auto", "pil", "torchcodec"] = "auto"
+    """What they decode with; recorded in `numerics`."""
     kernels: fused_norm.Kernels = "auto"
     """`fused` needs a C++ compiler on the CPU, and Triton on a GPU; `auto` takes it on the CPU,
     where it can. Recorded in `numerics`."""

@@ -78,7 +78,9 @@ class Trial:
     ) -> None:
         self.spec, self.folder, self.attempt = spec, folder, attempt
         self.options, self.device = options, device
-        self.data = shared or splits.load(spec, options.data, device, options.decoders)
+        self.data = shared or splits.load(
+            spec, options.data, device, options.decoders, options.decoder
+        )
         check_last_batch(spec, self.data.train.count)
         kernels = fused_norm.choose(options.kernels, device)
         network = resume.initial.take() if resume and resume.initial else None
@@ -87,6 +89,8 @@ class Trial:
         self.epoch = Epoch(self.data.train.count, spec.batch_size, device)
         graph = options.graphs and device.type == "cuda" and self.learner.record_graph()
         self.numerics = numerics.describe(spec, device, options.threads, kernels, graph)
+        if self.data.decoder:
+            self.numerics["decoder"] = self.data.decoder
         self.digests = {
             "initial": self.learner.initial.digest,
             "data": self.data.digest,

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from orchestrator import python_process
 from orchestrator.errors import UserError
+from trainer.data import layouts
 from trainer.data_sets import data_set
-from trainer.spec import TrialSpec
+from trainer.errors import DataError
+from trainer.spec import TrialSpec, classes_of
 
 
 def wanted(specs: Iterable[TrialSpec]) -> list[TrialSpec]:
@@ -37,3 +39,21 @@ def problems(specs: Iterable[TrialSpec], data: Path) -> list[str]:
     except UserError as error:
         return [f"the trainer cannot load data here: {error}"]
     return lines
+
+
+def found(specs: Iterable[TrialSpec], data: Path) -> list[str]:
+    """A line for each folder of images that the trials need: its layout, how many images and
+    classes, or what is missing. Looks at names alone."""
+    folders = {
+        (spec.data_id or spec.dataset, classes_of(spec))
+        for spec in specs
+        if data_set(spec.dataset).storage == "folder"
+    }
+    return [_look(data / folder, classes) for folder, classes in sorted(folders)]
+
+
+def _look(folder: Path, classes: int) -> str:
+    try:
+        return str(layouts.find(folder, classes))
+    except DataError as error:
+        return str(error)

@@ -5,6 +5,7 @@ import sys
 import types
 
 import pytest
+from PIL import Image
 
 from orchestrator import doctor, python_process, settings
 from orchestrator.errors import UnreachableError, UserError
@@ -65,6 +66,21 @@ def test_missing_data_is_a_mistake_that_says_where_to_put_it(where, monkeypatch)
     assert (check.ok, check.exit_code) == (False, 2)
     assert str(where.data / "cifar-10-batches-py") in check.detail
     assert "unpack cifar-10-python.tar.gz" in check.detail
+
+
+def test_a_folder_of_images_is_described_or_what_it_lacks(where):
+    spec = TrialSpec(dataset="image_folder", data_id="zoo", classes=2, image_size=16)
+    for file in ("train/ant/1.png", "train/bee/1.png", "val/ant/1.png", "val/bee/1.png"):
+        path = where.data / "zoo" / file
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (20, 20)).save(path)
+    check = doctor._data(where, [spec])
+    folder = where.data / "zoo"
+    assert check.ok
+    assert check.detail == (f"{folder}: class folders, 2 training and 2 test images of 2 classes")
+    (folder / "val/bee/1.png").unlink()
+    assert not doctor._data(where, [spec]).ok
+    assert data_check.found([spec], where.data) == [f"{folder}/val/bee: no images in this class"]
 
 
 def test_data_sets_that_are_always_there_are_not_looked_for():

@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="changes bits: part of a result")
     parser.add_argument("--decoders", type=int, default=2, help="processes that decode images")
     parser.add_argument(
+        "--decoder", default="auto", choices=("auto", "pil", "torchcodec"), help="changes pixels"
+    )
+    parser.add_argument(
         "--kernels", default="auto", choices=("auto", "stock", "fused"), help="changes bits too"
     )
     parser.add_argument(
@@ -65,6 +68,7 @@ def run(given: argparse.Namespace) -> None:
         device=given.device,
         threads=given.threads,
         decoders=given.decoders,
+        decoder=given.decoder,
         graphs=given.graphs,
         kernels=given.kernels,
         pretrained=given.pretrained,

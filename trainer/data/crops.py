@@ -1,12 +1,14 @@
 """The ImageNet recipe's crops of one image (paper, table "Training"): torchvision's arithmetic, but
-with a generator of the caller's."""
+with random numbers of the caller's. No torch here: processes that decode images load none.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -20,17 +22,51 @@ Box = tuple[int, int, int, int]
 """left, top, right, bottom in pixels."""
 
 
-def random_resized_crop(image: Image.Image, side: int, draw: torch.Generator) -> NDArray[np.uint8]:
+class Picture(Protocol):
+    """A decoded image: PIL's, or pixels in memory."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+
+    def crop(self, box: Box) -> Image.Image:
+        """That part of it."""
+
+    def resize(self, size: tuple[int, int], resample: Image.Resampling) -> Image.Image:
+        """The whole in another size."""
+
+
+class Pixels:
+    """A picture out of an array [height, width, 3] uint8: only what is asked for becomes PIL's."""
+
+    def __init__(self, array: NDArray[np.uint8]) -> None:
+        self.array = array
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.array.shape[1], self.array.shape[0]
+
+    def crop(self, box: Box) -> Image.Image:
+        left, top, right, bottom = box
+        return Image.fromarray(self.array[top:bottom, left:right])
+
+    def resize(self, size: tuple[int, int], resample: Image.Resampling) -> Image.Image:
+        return Image.fromarray(self.array).resize(size, resample)
+
+
+def random_resized_crop(image: Picture, side: int, draws: Sequence[float]) -> NDArray[np.uint8]:
     """A crop of random area and shape, resized to [side, side, 3]."""
-    crop = image.crop(random_box(*image.size, draw))
+    crop = image.crop(random_box(*image.size, draws))
     return np.asarray(crop.resize((side, side), Image.Resampling.BILINEAR))
 
 
-def random_box(width: int, height: int, draw: torch.Generator) -> Box:
-    """A box of AREA of the image and a shape of RATIO; the middle if none of ten draws fits."""
-    for area, shape, left, top in torch.rand(
-        ATTEMPTS, 4, generator=draw, dtype=torch.float64
-    ).tolist():
+def random_box(width: int, height: int, draws: Sequence[float]) -> Box:
+    """A box of AREA of the image and a shape of RATIO; the middle if none of ten attempts fits.
+
+    `draws`: four numbers of 0..1 for each attempt.
+    """
+    for attempt in range(ATTEMPTS):
+        area, shape, left, top = draws[4 * attempt : 4 * attempt + 4]
         target = width * height * (AREA[0] + area * (AREA[1] - AREA[0]))
         low, high = math.log(RATIO[0]), math.log(RATIO[1])
         ratio = math.exp(low + shape * (high - low))
@@ -44,12 +80,19 @@ def random_box(width: int, height: int, draw: torch.Generator) -> Box:
     return x, y, x + w, y + h
 
 
-def centre_crop(image: Image.Image, side: int) -> NDArray[np.uint8]:
+def centre_crop(image: Picture, side: int) -> NDArray[np.uint8]:
     """The shorter side resized to 256/224 of `side`, then the middle [side, side, 3]."""
-    width, height = image.size
-    shorter = round(side * SHORTER_SIDE)
-    scale = shorter / min(width, height)
-    width, height = max(shorter, int(width * scale)), max(shorter, int(height * scale))
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    resized = with_shorter_side(image, round(side * SHORTER_SIDE))
+    width, height = resized.size
     x, y = round((width - side) / 2), round((height - side) / 2)
     return np.asarray(resized.crop((x, y, x + side, y + side)))
+
+
+def with_shorter_side(image: Picture, shorter: int) -> Picture:
+    """The image resized so that its shorter side has so many pixels."""
+    width, height = image.size
+    if min(width, height) == shorter:
+        return image
+    scale = shorter / min(width, height)
+    width, height = max(shorter, int(width * scale)), max(shorter, int(height * scale))
+    return image.resize((width, height), Image.Resampling.BILINEAR)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from trainer.data import image_folder
+from trainer.data import decoding, image_folder
 from trainer.data.augment import Normaliser, Resident, augmented
+from trainer.data.decoders import Decoders
+from trainer.data.decoding import Decoder
+from trainer.data.image_folder import Source
 from trainer.data.in_memory import Arrays, arrays
 from trainer.data_sets import DATA_SETS
 from trainer.spec import TrialSpec
@@ -65,6 +68,8 @@ class Data:
     train: Training
     test: Evaluation
     digest: str
+    decoder: str = ""
+    """What decodes the images while training, with its version; empty: they are in memory."""
 
     def of(self, spec: TrialSpec) -> Data | None:
         """These images, held once, for another trial; None where it needs others."""
@@ -114,17 +119,24 @@ class ResidentEvaluation:
             yield self.images.plain_batch(first, min(first + self.batch, self.count))
 
 
-def load(spec: TrialSpec, root: Path, device: torch.device | None = None, workers: int = 2) -> Data:
+def load(
+    spec: TrialSpec,
+    root: Path,
+    device: torch.device | None = None,
+    workers: int = 2,
+    decoder: Literal["auto", "pil", "torchcodec"] = "auto",
+) -> Data:
     """The data of `spec` under the folder `root`, checked, on `device` (the CPU by default).
 
-    `workers` processes decode folders of images; data sets that fit in memory need none.
+    `workers` processes decode folders of images with `decoder`; data sets that fit in memory need
+    neither.
 
     Raises DataError where data is missing, damaged or does not fit the spec.
     """
     place = device or torch.device("cpu")
     data_set = DATA_SETS[spec.dataset]
     if data_set.storage == "folder":
-        return _folder_data(spec, root, place, workers)
+        return _folder_data(spec, root, place, Decoders(workers), decoding.choose(decoder))
     prepared = arrays(spec, root)
     train, test = prepared.train, prepared.test
     if spec.train_subset:
@@ -136,16 +148,20 @@ def load(spec: TrialSpec, root: Path, device: torch.device | None = None, worker
     )
 
 
-def _folder_data(spec: TrialSpec, root: Path, device: torch.device, workers: int) -> Data:
+def _folder_data(
+    spec: TrialSpec, root: Path, device: torch.device, decoders: Decoders, decoder: Decoder
+) -> Data:
     train, test = image_folder.scan(spec, root)
-    digest = image_folder.digest((train, test), root, workers)
-    normalise = Normaliser.of(spec.normalisation, device)
+    digest = image_folder.digest((train, test), root, decoders)
     if spec.train_subset:
         train = train.first(spec.train_subset)
+    normalise = Normaliser.of(spec.normalisation, device)
+    source = Source(train, digest, decoders, decoder, normalise, device)
     return Data(
-        image_folder.FolderTraining(train, spec, normalise, device, workers),
-        image_folder.FolderEvaluation(test, spec, normalise, device, workers),
+        image_folder.FolderTraining(source, spec),
+        image_folder.FolderEvaluation(replace(source, listing=test), spec),
         digest,
+        decoding.described(decoder),
     )
 
 

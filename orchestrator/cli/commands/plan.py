@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import options, plan_text, screen
+from orchestrator.launching import data_check
 from orchestrator.planning import limits
 from orchestrator.planning import plan as planning
 from orchestrator.settings import load as load_settings
@@ -34,7 +35,8 @@ def plan(
     Starts nothing and writes nothing.
     """
     sweep = sweep_spec.load(sweep_file, overrides)
-    planned = planning.make(sweep, Store(load_settings(store_folder).store))
+    settings = load_settings(store_folder)
+    planned = planning.make(sweep, Store(settings.store))
     limits.check(planned, max_gpu_hours, max_memory)
     if as_json:
         screen.show_json(planned.to_json())
@@ -42,4 +44,5 @@ def plan(
         screen.write(planned.to_csv())
     else:
         table = plan_text.trial_table if each else plan_text.configuration_table
-        screen.show(table(planned), "", *plan_text.summary(planned))
+        images = data_check.found((row.spec for row in planned.rows), settings.data)
+        screen.show(table(planned), "", *plan_text.summary(planned), *images)

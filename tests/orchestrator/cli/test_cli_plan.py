@@ -33,6 +33,13 @@ def test_the_papers_counts_stand_in_the_table_of_its_main_figure(bnsweep, monkey
     assert ["866", "bn_only", "13,979,930", "64,736"] in [line[:4] for line in lines]
 
 
+def test_a_plan_on_imagenet_says_what_the_data_folder_lacks(bnsweep, monkeypatch, tmp_path):
+    monkeypatch.setenv("BNSWEEP_DATA", str(tmp_path))
+    lines = bnsweep("plan", "sweeps/imagenet_width.yaml").out.splitlines()
+    missing = f"{tmp_path}/imagenet/train: no such folder; it should hold a folder for each class"
+    assert lines[-1] == missing
+
+
 def test_each_trial_has_its_line_on_request(bnsweep):
     lines = bnsweep("plan", QUICKSTART, "--each").out.splitlines()
     assert sum("not trained yet" in line for line in lines) == 12

@@ -1,0 +1,171 @@
+"""What a process that decodes images is asked to do: tasks, each for some images together.
+
+No torch here, so that such a process starts in a moment and stays small: random numbers come with
+the task. Its outcome depends on nothing else, whoever does it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainer.data.crops import ATTEMPTS, Picture, Pixels, centre_crop, random_resized_crop
+from trainer.errors import DataError, SpecError
+
+Decoder = Literal["pil", "torchcodec"]
+DRAWS = 4 * ATTEMPTS + 2
+"""Random numbers of 0..1 for an image: its box, whether it is mirrored, its brightness."""
+MIRRORED, LEVEL = DRAWS - 2, DRAWS - 1
+
+Outcome = tuple[NDArray[np.uint8] | None, Any]
+"""Pixels, if there are any, and what else there is to say."""
+
+
+class Task(Protocol):
+    """Some work that travels to another process."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the pixels that it gives; empty where they are only known afterwards, or none."""
+
+    def run(self) -> Outcome:
+        """Do it. Raises DataError naming the image that cannot be decoded."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images in files of their own."""
+
+    paths: tuple[str, ...]
+    decoder: Decoder = "pil"
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[Picture]:
+        return (open_image(Path(path), self.decoder) for path in self.paths)
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """Each image cropped and mirrored as its row of `draws` [n, DRAWS] says."""
+
+    images: Files
+    side: int
+    draws: NDArray[np.float64]
+    flip: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.images), self.side, self.side, 3
+
+    def run(self) -> Outcome:
+        pixels = np.empty(self.shape, np.uint8)
+        for place, image, draws in zip(pixels, self.images, self.draws.tolist(), strict=True):
+            crop = random_resized_crop(image, self.side, draws)
+            place[:] = crop[:, ::-1] if self.flip and draws[MIRRORED] < 0.5 else crop
+        return pixels, None
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Each image's middle, as for the test."""
+
+    images: Files
+    side: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.images), self.side, self.side, 3
+
+    def run(self) -> Outcome:
+        pixels = np.empty(self.shape, np.uint8)
+        for place, image in zip(pixels, self.images, strict=True):
+            place[:] = centre_crop(image, self.side)
+        return pixels, None
+
+
+@dataclass(frozen=True)
+class Check:
+    """Of each file the sha256, and why it does not decode (empty if it does)."""
+
+    paths: tuple[str, ...]
+    shape: tuple[int, ...] = ()
+
+    def run(self) -> Outcome:
+        return None, [_checked(Path(path)) for path in self.paths]
+
+
+def _checked(path: Path) -> tuple[str, str]:
+    try:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
+            image.draft("RGB", (1, 1))  # a JPEG decodes at an eighth: all of it is read
+            image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        return "", str(error).splitlines()[0]
+    return hashlib.sha256(content).hexdigest(), ""
+
+
+# --- decoders ------------------------------------------------------------------------------------
+
+
+def choose(wanted: Literal["auto", "pil", "torchcodec"]) -> Decoder:
+    """`auto`: torchcodec where it is installed. Raises SpecError where it is asked for and not."""
+    if wanted == "pil":
+        return "pil"
+    try:
+        _torchcodec()
+    except (ImportError, OSError, RuntimeError) as error:
+        if wanted == "auto":
+            return "pil"
+        reason = str(error).splitlines()[0]
+        raise SpecError(
+            f"decoder: torchcodec cannot be loaded ({reason}); pip install 'bnsweep[torchcodec]'"
+        ) from error
+    return "torchcodec"
+
+
+def described(decoder: Decoder) -> str:
+    """The decoder and its version, which decide pixels."""
+    package = {"pil": "pillow", "torchcodec": "torchcodec"}[decoder]
+    return f"{decoder} {metadata.version(package)}"
+
+
+def open_image(path: Path, decoder: Decoder = "pil") -> Picture:
+    """The image in RGB, as torchvision's `pil_loader` gives it; raises DataError with the path."""
+    try:
+        if decoder == "torchcodec":
+            return _by_torchcodec(path.read_bytes())
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: cannot be decoded ({error})") from error
+
+
+@cache
+def _torchcodec() -> Any:
+    """Its decoder of JPEGs; a module that loads torch, for those who ask for it."""
+    return importlib.import_module("torchcodec.decoders").decode_jpeg
+
+
+def _by_torchcodec(content: bytes) -> Picture:
+    """A JPEG in grey or YCbCr; what else a file of that name may hold is left to PIL."""
+    with Image.open(io.BytesIO(content)) as image:
+        if image.format != "JPEG" or image.mode not in ("RGB", "L"):
+            return image.convert("RGB")
+        try:
+            return Pixels(_torchcodec()(content, mode="RGB").permute(1, 2, 0).numpy())
+        except RuntimeError:  # it refuses what PIL repairs; if PIL refuses it too, PIL says why
+            return image.convert("RGB")
