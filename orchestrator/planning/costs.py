@@ -17,18 +17,6 @@ from trainer.modes import RANDOM_K, Counts, count
 from trainer.networks.layers import Layer
 from trainer.spec import TrialSpec, classes_of, layers_of
 
-__all__ = [
-    "checkpoint_bytes",
-    "counts",
-    "flops_per_image",
-    "initial_weights_bytes",
-    "kept_bytes",
-    "memory_bytes",
-    "steps_per_epoch",
-    "training_flops",
-    "training_images",
-]
-
 _FP32 = 4
 
 

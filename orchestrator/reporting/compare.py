@@ -13,10 +13,10 @@ from orchestrator.reporting.replicates import (
     Replicates,
     gather,
     origin,
-    paired_difference,
+    paired_values,
     varied,
 )
-from orchestrator.reporting.statistics import Estimate
+from orchestrator.reporting.statistics import Estimate, estimate
 from orchestrator.reporting.tables import Table, csv_text, value_of, with_interval
 from orchestrator.store import lookup
 from orchestrator.store.records import stands_for
@@ -92,10 +92,10 @@ class Comparison:
         numbers = list(_numbers(None))
         lines = []
         for row in self.rows:
-            for name, estimate, difference in zip(
+            for name, value, difference in zip(
                 self.sides, row.estimates, (None, *row.differences), strict=True
             ):
-                cells = [*_numbers(estimate).values(), *_numbers(difference).values()]
+                cells = [*_numbers(value).values(), *_numbers(difference).values()]
                 flags = "; ".join(row.flags)
                 lines.append([*row.point.values(), name, self.metric, *cells, flags])
         differences = (f"difference_{name}" for name in numbers)
@@ -136,7 +136,8 @@ def _combinations(by_side: list[list[Replicates]]) -> Iterable[Sequence[Replicat
 def _row(point: dict[str, str], members: Sequence[Replicates | None], metric: str) -> ComparedPoint:
     first, *others = members
     differences = tuple(
-        paired_difference(other, first, metric) if first and other else None for other in others
+        estimate(paired_values(other, first, metric)) if first and other else None
+        for other in others
     )
     present = [group for group in members if group]
     flags = [f"{group.config_id}: {group.flag}" for group in present if group.flag]

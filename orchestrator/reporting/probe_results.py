@@ -32,10 +32,6 @@ class ProbedConfiguration:
         """The array of each replicate that has it."""
         return [arrays[name] for arrays in self.by_seed.values() if name in arrays]
 
-    def first(self, name: str) -> NDArray[Any] | None:
-        """The array of the first replicate that has it."""
-        return next(iter(self.all(name)), None)
-
 
 def read(store: Store, groups: Sequence[Replicates]) -> list[ProbedConfiguration]:
     """Configurations of which at least one replicate was probed."""

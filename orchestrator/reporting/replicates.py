@@ -39,11 +39,6 @@ class Replicates:
         """The configuration's id."""
         return self.results[0].config_id
 
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """Seeds of the finished replicates."""
-        return tuple(result.spec.seed for result in self.results)
-
 
 def gather(results: Iterable[Result]) -> list[Replicates]:
     """Group by configuration and by the digests of code and data, which are never averaged over."""
@@ -63,13 +58,6 @@ def gather(results: Iterable[Result]) -> list[Replicates]:
 def origin(result: Result) -> tuple[str, str]:
     """Digests of the trainer's code and of the data that a result was computed with."""
     return result.digests.get("code", ""), result.digests.get("data", "")
-
-
-def paired_difference(
-    first: Replicates, second: Replicates, metric: str = ACCURACY
-) -> Estimate | None:
-    """Mean of first − second over the seeds that both have; None where they share none."""
-    return estimate(paired_values(first, second, metric))
 
 
 def paired_values(first: Replicates, second: Replicates, metric: str = ACCURACY) -> list[float]:

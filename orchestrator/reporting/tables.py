@@ -82,13 +82,8 @@ def _group(group: Replicates, expected: int) -> str:
     if estimate is None:
         return "no accuracy"
     count = str(estimate.n) if estimate.n == expected else f"{estimate.n} of {expected}"
-    return f"{with_spread(estimate)} ({count}{', ' + group.flag if group.flag else ''})"
-
-
-def with_spread(estimate: Estimate) -> str:
-    """`mean ± standard deviation`, without the second part for a single value."""
     spread = "" if estimate.spread is None else f" ± {estimate.spread:.1f}"
-    return f"{estimate.mean:.1f}{spread}"
+    return f"{estimate.mean:.1f}{spread} ({count}{', ' + group.flag if group.flag else ''})"
 
 
 def with_interval(estimate: Estimate) -> str:

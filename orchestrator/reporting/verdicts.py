@@ -183,7 +183,7 @@ def deviations(group: Replicates) -> tuple[str, ...]:
         lines.insert(0, f"dataset {spec.dataset} (paper: {' or '.join(PAPER_DATA)})")
     if any(not result.exact for result in group.results):
         lines.append("resumed under other numerics")
-    if len(group.results) > len(set(group.seeds)):
+    if len(group.results) > len({result.spec.seed for result in group.results}):
         lines.append("a seed counted twice")
     return tuple(lines)
 

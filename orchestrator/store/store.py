@@ -28,10 +28,7 @@ from orchestrator.errors import UnreachableError, UserError
 from orchestrator.store import liveness, ownership
 from orchestrator.store.failures import Failure
 from orchestrator.store.folder import ATTEMPTS, ERROR, NAME, StoreFolder, numbers
-from orchestrator.store.records import Launch as Launch
-from orchestrator.store.records import State as State
-from orchestrator.store.records import Stop as Stop
-from orchestrator.store.records import TrialStatus as TrialStatus
+from orchestrator.store.records import Launch, State, Stop, TrialStatus
 from trainer import files, journal, results
 from trainer.journal import Record
 from trainer.results import Result, ResultSummary

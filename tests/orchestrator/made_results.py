@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.store.store import TrialStatus
+from orchestrator.store.records import TrialStatus
 from trainer.journal import Record
 from trainer.modes import Counts
 from trainer.results import Result

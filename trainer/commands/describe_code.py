@@ -10,13 +10,11 @@ from pathlib import Path
 
 from trainer.commands import spec_json
 from trainer.describe import describe
-from trainer.errors import SpecError
 
 HELP = (
     "Say as JSON what a user's code defines, and for each spec in a JSON list on standard input "
     "what its network counts. Mistakes in the code are part of the answer."
 )
-_SOURCE = "standard input"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Print the description. Raises SpecError where the input is not a list."""
-    fields = spec_json.decode(sys.stdin.read(), _SOURCE)
-    if not isinstance(fields, list):
-        raise SpecError(f"{_SOURCE}: not a list of specs")
+    fields = spec_json.read_list()
     with redirect_stdout(sys.stderr):  # what the code prints is no answer
         answer = describe(given.code, fields, check=given.check, data=given.data)
     print(json.dumps(answer))

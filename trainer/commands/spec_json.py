@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from pydantic import ValidationError
 
 from trainer.errors import SpecError
 from trainer.spec import TrialSpec
+
+STANDARD_INPUT = "standard input"
 
 
 def read(path: Path) -> Any:
@@ -26,6 +29,14 @@ def decode(text: str, source: object) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise SpecError(f"{source}: not JSON ({error})") from error
+
+
+def read_list() -> list[Any]:
+    """The list of specs on standard input, unparsed. Raises SpecError."""
+    fields = decode(sys.stdin.read(), STANDARD_INPUT)
+    if not isinstance(fields, list):
+        raise SpecError(f"{STANDARD_INPUT}: not a list of specs")
+    return fields
 
 
 def parse(fields: Any, source: object) -> TrialSpec:

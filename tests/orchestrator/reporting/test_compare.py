@@ -8,7 +8,8 @@ from made_results import made
 from orchestrator.errors import UserError
 from orchestrator.reporting.compare import Side, compare, side_by_side
 from orchestrator.reporting.replicates import gather
-from orchestrator.store.store import Launch, Store
+from orchestrator.store.records import Launch
+from orchestrator.store.store import Store
 from trainer import files, results
 from trainer.spec import TrialSpec
 

@@ -16,7 +16,8 @@ from orchestrator.reporting.published import published
 from orchestrator.reporting.replicates import gather
 from orchestrator.store.failures import Failure
 from orchestrator.store.folder import ATTEMPTS, ERROR
-from orchestrator.store.store import Launch, Store
+from orchestrator.store.records import Launch
+from orchestrator.store.store import Store
 from trainer import files, results
 from trainer.spec import TrialSpec
 

@@ -7,7 +7,8 @@ from made_results import made
 
 from orchestrator.store import gc, liveness, ownership
 from orchestrator.store.failures import Failure
-from orchestrator.store.store import Launch, Store
+from orchestrator.store.records import Launch
+from orchestrator.store.store import Store
 from trainer import files, results
 from trainer.spec import TrialSpec
 

@@ -15,8 +15,8 @@ from orchestrator.errors import UnreachableError, UserError
 from orchestrator.store import liveness, ownership
 from orchestrator.store.failures import Failure
 from orchestrator.store.folder import ERROR, HEARTBEAT, START
-from orchestrator.store.records import STATES, Stop
-from orchestrator.store.store import Launch, Store
+from orchestrator.store.records import STATES, Launch, Stop
+from orchestrator.store.store import Store
 from trainer import files, journal, results
 from trainer.journal import Record
 from trainer.spec import TrialSpec
