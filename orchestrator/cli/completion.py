@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator import settings
@@ -21,16 +20,13 @@ def sweep_files(incomplete: str) -> list[str]:
 
 def sweep_names(incomplete: str) -> list[str]:
     """Sweeps of the store that begin with what was typed."""
-    return [p.name for p in _folders("sweeps") if p.name.startswith(incomplete)]
+    return [name for name in _store().sweeps() if name.startswith(incomplete)]
 
 
 def trial_ids(incomplete: str) -> list[str]:
     """Trials of the store that begin with what was typed."""
-    return [p.name for p in _folders("trials") if p.name.startswith(incomplete)]
+    return sorted(name for name in _store().trial_ids() if name.startswith(incomplete))
 
 
-def _folders(name: str) -> Iterator[Path]:
-    store = Store(settings.load().store)
-    folder = store.sweeps_folder if name == "sweeps" else store.trials_folder
-    if folder.is_dir():
-        yield from sorted(p for p in folder.iterdir() if p.is_dir())
+def _store() -> Store:
+    return Store(settings.load().store)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator.errors import UserError
 from orchestrator.reporting.sweep_results import SweepResults
-from orchestrator.tracking.tracker import TAG_CHARACTERS, Run, Tracker
+from orchestrator.tracking.tracker import TAG_CHARACTERS, Tracker
 
 FOLDER = "report"
 CHECK_S = 5.0
@@ -24,7 +24,9 @@ def publish(sweep: SweepResults, report: Path, tracker: Tracker, store_id: str) 
     """
     tracker.check(CHECK_S)
     experiment = tracker.open(sweep.name)
-    run = _run_for_files(sweep, list(tracker.runs(experiment, store_id)))
+    runs = list(tracker.runs(experiment, store_id))
+    by_trial = {run.trial_id: run for run in reversed(runs)}  # the oldest of several, as in audit
+    run = next((by_trial[r.trial_id] for r in sweep.results if r.trial_id in by_trial), None)
     if run is None:
         raise UserError(
             f"sweep {sweep.name}: the tracker has no finished trial of it yet; "
@@ -35,12 +37,6 @@ def publish(sweep: SweepResults, report: Path, tracker: Tracker, store_id: str) 
             tracker.upload(run.run_id, path, FOLDER)
     tracker.describe(experiment, description(sweep, run.name))
     return run.name
-
-
-def _run_for_files(sweep: SweepResults, runs: list[Run]) -> Run | None:
-    """The run of the first finished trial that the tracker has."""
-    by_trial = {run.trial_id: run for run in reversed(runs)}  # the oldest of several, as in audit
-    return next((by_trial[r.trial_id] for r in sweep.results if r.trial_id in by_trial), None)
 
 
 def description(sweep: SweepResults, run_name: str) -> str:
