@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from typing import Any
 
 from orchestrator import settings
@@ -11,6 +12,7 @@ from orchestrator.cli import screen
 from orchestrator.cli.board import clock, field_text
 from orchestrator.planning.plan import Group, Plan, Totals
 from orchestrator.sweep.resources import Resources
+from trainer.spec import TrialSpec
 
 
 def configuration_table(plan: Plan) -> Any:
@@ -54,7 +56,7 @@ def summary(plan: Plan) -> list[str]:
     totals = plan.totals
     lines = [
         f"{plan.sweep}: {totals.to_run} of {totals.trials} trials to run",
-        training_time(totals, trials_at_once(plan.resources)),
+        training_time(totals, trials_at_once(plan.resources, [row.spec for row in plan.rows])),
     ]
     if totals.to_run:
         lines.append(
@@ -76,14 +78,14 @@ def summary(plan: Plan) -> list[str]:
     return lines
 
 
-def trials_at_once(resources: Resources) -> int:
+def trials_at_once(resources: Resources, specs: Sequence[TrialSpec] = ()) -> int:
     """How many trials train at once in a launch on this machine; 1 where only Ray knows: on a
     cluster, or beside a GPU."""
     if os.environ.get("RAY_ADDRESS") or resources.gpus not in ("auto", 0):
         return 1
     if resources.gpus == "auto" and shutil.which("nvidia-smi"):
         return 1
-    return max(1, settings.cpu_count() // resources.cpus)
+    return max(1, settings.cpu_count() // resources.reserved_cpus(specs))
 
 
 def training_time(totals: Totals, at_once: int = 1) -> str:

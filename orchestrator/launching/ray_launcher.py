@@ -34,7 +34,7 @@ from orchestrator.launching import data_check, ray_nodes, worker
 from orchestrator.launching.worker import PackTask
 from orchestrator.planning import costs
 from orchestrator.store.store import Store
-from orchestrator.sweep.resources import Resources
+from orchestrator.sweep.resources import Resources, decodes
 
 DEAD_WORKERS = 10
 """How often Tune restarts a pack whose worker process or node died, in one round."""
@@ -84,6 +84,7 @@ class RayLauncher:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._gpus = 0.0
+        self._cpus = resources.cpus
         self._scratch: Path | None = None
         self._local = not os.environ.get("RAY_ADDRESS")
 
@@ -94,12 +95,14 @@ class RayLauncher:
             self._start(tasks)
         if self._gpus:  # a GPU that Ray counts and torch cannot use shall not pass for a slow one
             tasks = [task.model_copy(update={"device": "cuda"}) for task in tasks]
+        if own := self._cpus - self._resources.cpus:
+            tasks = [task.model_copy(update={"decoders": own}) for task in tasks]
         # Tune copies its search space for every trial, and stores the functions that name a trial
         # with each of them: the tasks themselves stay out of both, and their list is no grid.
         trainable = tune.with_parameters(_run_task, tasks=[t.model_dump_json() for t in tasks])
         points = [{"task": f"{number} {_name(task)}"} for number, task in enumerate(tasks)]
         tune.Tuner(
-            tune.with_resources(trainable, {"cpu": self._resources.cpus, "gpu": self._gpus}),
+            tune.with_resources(trainable, {"cpu": self._cpus, "gpu": self._gpus}),
             param_space={"task": None},  # each point says which
             tune_config=tune.TuneConfig(
                 search_alg=BasicVariantGenerator(points_to_evaluate=points),
@@ -141,6 +144,7 @@ class RayLauncher:
             ) from error
         try:
             self._gpus = self._share_of_a_gpu(tasks)
+            self._cpus = self._resources.cpus + self._decoders(tasks)
             self._check_capacity()
             if not self._local:
                 _check_nodes(tasks)
@@ -178,10 +182,18 @@ class RayLauncher:
         largest_trial = max(costs.memory_bytes(spec) for task in tasks for spec in task.trials)
         return share(smallest_gpu, largest_trial, _cpus_for_each_gpu(nodes, self._resources.cpus))
 
+    def _decoders(self, tasks: Sequence[PackTask]) -> int:
+        """Decoders that have a CPU of their own, for each trial: what the file says, or `auto`."""
+        resources, specs = self._resources, [spec for task in tasks for spec in task.trials]
+        if resources.decoders != "auto" or not self._gpus or not any(map(decodes, specs)):
+            return resources.reserved_cpus(specs) - resources.cpus
+        nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("GPU")]
+        return decoders_for([n["Resources"] for n in nodes], self._gpus, resources.cpus)
+
     def _check_capacity(self) -> None:
         """Refuse a request that no node can ever meet; Tune would wait for it for ever."""
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        wanted = {"CPU": float(self._resources.cpus), "GPU": float(self._gpus)}
+        wanted = {"CPU": float(self._cpus), "GPU": float(self._gpus)}
         if any(all(n.get(k, 0.0) >= v for k, v in wanted.items()) for n in nodes):
             return
         most = {k: max((n.get(k, 0.0) for n in nodes), default=0.0) for k in wanted}
@@ -219,6 +231,13 @@ def share(device_bytes: int, trial_bytes: int, at_most: int) -> float:
     """1/k of a GPU, k the trials that fit beside each other (Ray misplaces other fractions)."""
     fit = int(device_bytes * _USABLE) // (trial_bytes + _CONTEXT_BYTES)
     return 1.0 / max(1, min(fit, at_most, _MOST_SHARES))
+
+
+def decoders_for(nodes: Sequence[Any], gpus: float, cpus: int) -> int:
+    """The CPUs that every node has for each trial of such a share of its GPUs, beside the `cpus`
+    that the trial has itself."""
+    shares = (n.get("CPU", 1) * gpus / n["GPU"] for n in nodes)
+    return max(0, int(min(shares, default=0.0)) - cpus)
 
 
 def _cpus_for_each_gpu(nodes: Sequence[Any], cpus: int) -> int:

@@ -168,6 +168,8 @@ def pack_tasks(launch: RunningLaunch, todo: Round) -> list[PackTask]:
             threads=resources.cpus,
             kernels=resources.kernels,
             graphs=resources.graphs,
+            decoders=2 if resources.decoders == "auto" else resources.decoders,
+            decoder=resources.decoder,
             beside=max(0, len(together) - 1),
         )
         for pack in packs

@@ -23,7 +23,7 @@ from orchestrator.store.liveness import Heartbeat, ResumedFrom
 from orchestrator.store.ownership import Claim
 from orchestrator.store.records import Stop
 from orchestrator.store.store import Store
-from orchestrator.sweep.resources import Kernels
+from orchestrator.sweep.resources import Decoder, Kernels
 from trainer import journal, results
 from trainer.journal import Record
 from trainer.spec import TrialSpec
@@ -51,6 +51,8 @@ class PackTask(BaseModel):
     threads: int = 1
     kernels: Kernels = "auto"
     graphs: bool = False
+    decoders: int = 2
+    decoder: Decoder = "auto"
     beside: int = 0
     """How many other packs may share the device: an out-of-memory alone is final."""
 
@@ -178,6 +180,8 @@ def _train(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Claim]])
         threads=task.threads,
         kernels=task.kernels,
         graphs=task.graphs,
+        decoders=task.decoders,
+        decoder=task.decoder,
         pretrained=pretrained,
         code=_code(store, claimed[0][0]),
         initial_weights=store.initial_weights_folder,

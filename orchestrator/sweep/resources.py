@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Field, Strict
@@ -10,8 +11,11 @@ from pydantic.dataclasses import dataclass
 
 from orchestrator.sweep.fields import reading, refusal, typed, whole
 from orchestrator.sweep.yaml_text import Node
+from trainer.data_sets import data_set
+from trainer.spec import TrialSpec
 
 Kernels = Literal["auto", "stock", "fused"]
+Decoder = Literal["auto", "pil", "torchcodec"]
 MAX_CPUS = 1024
 MAX_PACK = 1024
 MAX_SHARES = 1000
@@ -58,6 +62,14 @@ def _read_pack(node: Any) -> Any:
     return node if number else "auto"
 
 
+def _read_decoders(node: Any) -> Any:
+    if not isinstance(node, Node):
+        return node
+    if node.value != "auto" and (isinstance(node.value, bool) or not isinstance(node.value, int)):
+        raise refusal(f"found {node.shown()}", f"auto, or a whole number from 0 to {MAX_CPUS}")
+    return node if node.value != "auto" else "auto"
+
+
 _SHARE = Annotated[float, Field(ge=0, le=1)] | Annotated[str, Field(pattern="^1/[1-9][0-9]*$")]
 _GPUS = Literal["auto"] | _SHARE
 
@@ -83,3 +95,22 @@ class Resources:
         bool, Strict(), reading({"type": "boolean"}, "on, off", Literal["on", "off", True, False])
     ] = False
     """On a GPU: each step as one CUDA graph."""
+    decoders: Annotated[
+        Literal["auto"] | Annotated[int, typed(whole(0, MAX_CPUS))],
+        BeforeValidator(_read_decoders, Literal["auto"] | whole(0, MAX_CPUS)),
+    ] = "auto"
+    """Processes that decode folders of images for a trial, a CPU for each; `auto`: the CPUs that a
+    node has for each trial with a GPU, else two beside the trial's own CPUs."""
+    decoder: Annotated[Decoder, reading({"enum": get_args(Decoder)})] = "auto"
+    """What decodes images: PIL, or torchcodec where it is installed."""
+
+    def reserved_cpus(self, specs: Iterable[TrialSpec]) -> int:
+        """CPUs that each of these trials is given, as far as the sweep file says."""
+        if self.decoders == "auto" or not any(map(decodes, specs)):
+            return self.cpus
+        return self.cpus + self.decoders
+
+
+def decodes(spec: TrialSpec) -> bool:
+    """Whether the trial's images are decoded while it trains."""
+    return data_set(spec.dataset).storage == "folder"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from made_code import written
+from PIL import Image
 from processes import alive, descendants
 
 from orchestrator.launching.driver import InlineLauncher, request_stop
@@ -190,3 +191,36 @@ def test_own_code_is_trained_from_the_stores_copy_and_forgotten_after(launcher, 
     assert "0000" in store.failure(stranger.trial_id).cause
     assert [store.state(spec).state for spec in (TINY, last)] == ["finished", "finished"]
     assert "tiny" not in NETWORKS  # of this process, which is the inline launcher's worker
+
+
+def test_a_folder_of_images_is_decoded_by_processes_of_the_trial(launcher, store):
+    for number, name in enumerate(("ant", "bee")):
+        for split in ("train", "val"):
+            folder = store.root / "data" / "zoo" / split / name
+            folder.mkdir(parents=True)
+            for image in range(4):
+                Image.new("RGB", (20, 20), (200 * number, image, 0)).save(folder / f"{image}.png")
+    zoo = TrialSpec(
+        dataset="image_folder", data_id="zoo", classes=2, image_size=16, depth=8, epochs=1,
+        batch_size=4,
+    )  # fmt: skip
+    launcher.run(tasks(store, [zoo]))
+    assert store.result(zoo.trial_id).numerics["decoder"].startswith(("pil ", "torchcodec "))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpus", "cpus", "decoders"),
+    [
+        ([{"CPU": 128.0, "GPU": 8.0}], 1.0, 1, 15),
+        ([{"CPU": 128.0, "GPU": 8.0}, {"CPU": 32.0, "GPU": 4.0}], 1.0, 1, 7),
+        ([{"CPU": 16.0, "GPU": 1.0}], 0.25, 1, 3),
+        ([{"CPU": 16.0, "GPU": 1.0}], 0.25, 4, 0),
+        ([], 1.0, 1, 0),
+    ],
+)
+def test_decoders_get_the_cpus_that_each_node_has_for_a_share_of_its_gpus(
+    nodes, gpus, cpus, decoders
+):
+    from orchestrator.launching.ray_launcher import decoders_for
+
+    assert decoders_for(nodes, gpus, cpus) == decoders

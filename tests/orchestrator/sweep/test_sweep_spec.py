@@ -177,6 +177,8 @@ def test_words_that_yaml_would_turn_into_something_else_are_read_as_meant():
         ("{gpus: auto, pack: auto}", Resources()),
         ("{kernels: stock, graphs: on}", Resources(kernels="stock", graphs=True)),
         ("{kernels: auto, graphs: off}", Resources()),
+        ("{decoders: 14, decoder: pil}", Resources(decoders=14, decoder="pil")),
+        ("{decoders: auto, decoder: auto}", Resources()),
     ],
 )
 def test_resources_are_read(text, resources):
