@@ -12,8 +12,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
 
 from orchestrator.errors import UserError
 
@@ -35,6 +35,31 @@ def ask(
     text = "" if given is None else json.dumps(given)
     lines = run(module, *arguments, text=text, environment=environment, timeout_s=timeout_s)
     return json.loads(lines.rpartition("\n")[2])
+
+
+def follow(module: str, *arguments: object, given: object) -> Iterator[str]:
+    """The lines that the module prints, each as it comes; `given` as in `ask`. Raises UserError as
+    `run` does; whoever wants no more lines ends the module with all that it has started."""
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", module, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        stdin, stdout, stderr = map(_opened, (process.stdin, process.stdout, process.stderr))
+        try:
+            stdin.write(json.dumps(given))
+            stdin.close()
+            yield from (line.rstrip("\n") for line in stdout)
+            errors = stderr.read()
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode != 0:
+        raise UserError((errors.strip().splitlines() or ["no output"])[-1][:_SHOWN])
 
 
 def run(
@@ -71,3 +96,8 @@ def run(
         lines = errors.strip().splitlines() or output.strip().splitlines()
         raise UserError((lines or ["no output"])[-1][:_SHOWN])
     return output.strip()
+
+
+def _opened(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None
+    return pipe

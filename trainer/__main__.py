@@ -12,7 +12,14 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from trainer.commands import check_data, describe_code, devices, export_network, train_trial
+from trainer.commands import (
+    check_data,
+    describe_code,
+    devices,
+    export_network,
+    prepare_data,
+    train_trial,
+)
 from trainer.errors import DataError, SpecError, Stopped, TrainerError
 
 DONE, FAILED, MISTAKE, STOPPED = 0, 1, 2, 4
@@ -36,6 +43,7 @@ COMMANDS: dict[str, Command] = {
     "describe": describe_code,
     "devices": devices,
     "export": export_network,
+    "prepare": prepare_data,
 }
 
 

@@ -119,6 +119,7 @@ class TrialSpec(BaseModel):
     data_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
     classes: NonNegative = 0
     image_size: NonNegative = 0
+    shorter_side: NonNegative = 0
     train_subset: NonNegative = 0
     trainable: Trainable = "all"
     k: NonNegative = 0
@@ -331,6 +332,11 @@ def _data_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:
         for field in ("classes", "image_size", "data_id"):
             if getattr(spec, field):
                 yield field, f"is given by dataset: {name}; leave it out"
+    if spec.shorter_side and data.storage != "folder":
+        yield "shorter_side", f"only means something for folders of images, not {name}"
+    elif 0 < spec.shorter_side < image_size_of(spec):
+        allowed = f"0 (as they are), or at least the image_size of {image_size_of(spec)}"
+        yield "shorter_side", f"found {spec.shorter_side}; allowed: {allowed}"
     images = data.train_images
     if spec.train_subset > images > 0 and data.storage != "generated":
         yield "train_subset", f"found {spec.train_subset}; allowed: up to the {images} of {name}"

@@ -9,6 +9,7 @@ VERBS = {
     "init": "Write a commented sweep file to start from.",
     "schema": "Print the JSON schema of sweep files, for an editor.",
     "plan": "Show what launch would do: each trial, its state and its costs.",
+    "prepare": "Make the folders of images that a sweep needs ready for training.",
     "launch": "Run what of a sweep is missing or unfinished.",
     "resume": "Go on with a sweep's newest launch, as it was stored.",
     "status": "Show all sweeps, or the trials of one.",

@@ -6,7 +6,7 @@ and prepared by it, once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from orchestrator import python_process
@@ -23,7 +23,9 @@ def wanted(specs: Iterable[TrialSpec]) -> list[TrialSpec]:
     for spec in specs:
         data = data_set(spec.dataset)
         if not data.always_there and data.storage != "code":
-            kind = (spec.dataset, spec.data_id, spec.image_size, spec.crop_padding)
+            kind = (
+                spec.dataset, spec.data_id, spec.image_size, spec.crop_padding, spec.shorter_side
+            )  # fmt: skip
             found.setdefault(kind, spec)
     return list(found.values())
 
@@ -41,19 +43,36 @@ def problems(specs: Iterable[TrialSpec], data: Path) -> list[str]:
     return lines
 
 
+def folders(specs: Iterable[TrialSpec]) -> list[TrialSpec]:
+    """One trial for each folder of images that they need, and each size it is reduced to."""
+    found: dict[tuple[object, ...], TrialSpec] = {}
+    for spec in specs:
+        if data_set(spec.dataset).storage == "folder":
+            kind = (spec.data_id or spec.dataset, classes_of(spec), spec.shorter_side)
+            found.setdefault(kind, spec)
+    return list(found.values())
+
+
 def found(specs: Iterable[TrialSpec], data: Path) -> list[str]:
     """A line for each folder of images that the trials need: its layout, how many images and
     classes, or what is missing. Looks at names alone."""
-    folders = {
-        (spec.data_id or spec.dataset, classes_of(spec))
-        for spec in specs
-        if data_set(spec.dataset).storage == "folder"
-    }
-    return [_look(data / folder, classes) for folder, classes in sorted(folders)]
+    return [_look(spec, data) for spec in folders(specs)]
 
 
-def _look(folder: Path, classes: int) -> str:
+def _look(spec: TrialSpec, data: Path) -> str:
+    name, side = spec.data_id or spec.dataset, spec.shorter_side
+    copy = layouts.prepared_folder(data, name, side)
+    if side and copy.exists():
+        return f"{copy}: prepared images, their shorter side {side} pixels"
+    note = "; `bnsweep prepare` keeps them reduced, which trains faster" if side else ""
     try:
-        return str(layouts.find(folder, classes))
+        return str(layouts.find(data / name, classes_of(spec))) + note
     except DataError as error:
         return str(error)
+
+
+def prepare(specs: Iterable[TrialSpec], data: Path, decoders: int) -> Iterator[str]:
+    """Make the data of these trials ready; a line for what is done. Raises UserError."""
+    fields = [spec.identity_fields() for spec in specs]
+    arguments = ("--data", data, "--decoders", decoders)
+    return python_process.follow("trainer", "prepare", *arguments, given=fields)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.data.crops import ATTEMPTS, Picture, Pixels, centre_crop, random_resized_crop
+from trainer.data.crops import (
+    ATTEMPTS,
+    Picture,
+    Pixels,
+    centre_crop,
+    random_resized_crop,
+    with_shorter_side,
+)
 from trainer.errors import DataError, SpecError
 
 Decoder = Literal["pil", "torchcodec"]
@@ -49,19 +57,52 @@ class Files:
 
     paths: tuple[str, ...]
     decoder: Decoder = "pil"
+    shorter_side: int = 0
+    """Larger ones are reduced to this; 0: none."""
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __iter__(self) -> Iterator[Picture]:
-        return (open_image(Path(path), self.decoder) for path in self.paths)
+        for path in self.paths:
+            image = open_image(Path(path), self.decoder)
+            larger = self.shorter_side and min(image.size) > self.shorter_side
+            yield with_shorter_side(image, self.shorter_side) if larger else image
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Images one after another in one file, as `trainer.data.prepared_images` writes it."""
+
+    path: str
+    places: NDArray[np.int64]
+    """[n, 3]: the first byte, height and width of each."""
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[Picture]:
+        file = _opened(self.path)
+        for first, height, width in self.places.tolist():
+            content = os.pread(file, height * width * 3, first)
+            if len(content) != height * width * 3:
+                raise DataError(f"{self.path}: is cut short; remove its folder and prepare again")
+            yield Pixels(np.frombuffer(content, np.uint8).reshape(height, width, 3))
+
+
+@cache
+def _opened(path: str) -> int:
+    return os.open(path, os.O_RDONLY)
+
+
+Images = Files | Stored
 
 
 @dataclass(frozen=True)
 class Augmented:
     """Each image cropped and mirrored as its row of `draws` [n, DRAWS] says."""
 
-    images: Files
+    images: Images
     side: int
     draws: NDArray[np.float64]
     flip: bool
@@ -82,7 +123,7 @@ class Augmented:
 class Plain:
     """Each image's middle, as for the test."""
 
-    images: Files
+    images: Images
     side: int
 
     @property
@@ -94,6 +135,18 @@ class Plain:
         for place, image in zip(pixels, self.images, strict=True):
             place[:] = centre_crop(image, self.side)
         return pixels, None
+
+
+@dataclass(frozen=True)
+class Raw:
+    """All pixels of the images, one after another; and the height and width of each."""
+
+    images: Files
+    shape: tuple[int, ...] = ()
+
+    def run(self) -> Outcome:
+        arrays = [np.asarray(image) for image in self.images]
+        return np.concatenate([array.ravel() for array in arrays]), [a.shape[:2] for a in arrays]
 
 
 @dataclass(frozen=True)

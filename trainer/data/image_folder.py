@@ -27,6 +27,7 @@ from trainer.data.decoders import Decoders, Shared
 from trainer.data.decoding import DRAWS, LEVEL, Augmented, Check, Decoder, Files, Plain
 from trainer.data.in_memory import PREPARED
 from trainer.data.layouts import Found
+from trainer.data.prepared_images import StoredListing
 from trainer.data_sets import DATA_SETS
 from trainer.errors import DataError
 from trainer.files import write_json
@@ -48,15 +49,17 @@ class Listing:
     files: list[str]
     labels: list[int]
 
-    def first(self, count: int) -> Listing:
-        """The first `count` images. Raises DataError where there are fewer."""
-        if count > len(self.files):
-            raise DataError(f"{self.folder}: {len(self.files)} images, train_subset: {count}")
-        return Listing(self.folder, self.files[:count], self.labels[:count])
+    decoder: Decoder = "pil"
+    shorter_side: int = 0
 
-    def paths(self, indices: Iterable[int]) -> tuple[str, ...]:
-        """Where these images lie."""
-        return tuple(f"{self.folder}/{self.files[index]}" for index in indices)
+    def first(self, count: int) -> Listing:
+        """The first `count` images."""
+        return replace(self, files=self.files[:count], labels=self.labels[:count])
+
+    def images(self, indices: Sequence[int]) -> Files:
+        """These images, for a task."""
+        paths = (f"{self.folder}/{self.files[index]}" for index in indices)
+        return Files(tuple(paths), self.decoder, self.shorter_side)
 
 
 def folder_of(spec: TrialSpec, root: Path) -> Path:
@@ -129,10 +132,13 @@ def _listing_digest(folder: Path, files: Sequence[str]) -> str:
 class Source:
     """The images of a split, how they become pixels, and where."""
 
-    listing: Listing
+    listing: Listing | StoredListing
     digest: str
+    """Of the folder's content."""
+    decoder: str
+    """What decodes them, or has, with its version."""
+    shorter_side: int
     decoders: Decoders
-    decoder: Decoder
     normalise: Normaliser
     device: torch.device
 
@@ -140,13 +146,10 @@ class Source:
     def labels(self) -> Tensor:
         return torch.tensor(self.listing.labels)
 
-    def files(self, indices: Iterable[int]) -> Files:
-        """These images, for a task."""
-        return Files(self.listing.paths(indices), self.decoder)
-
     def stream(self, *what: object) -> str:
         """The name under which trials share decoded chunks: equal for equal pixels alone."""
-        key = [self.digest, len(self.listing.files), self.decoder, CHUNK, *what]
+        count = len(self.listing.labels)
+        key = [self.digest, count, self.decoder, self.shorter_side, CHUNK, *what]
         return f"stream-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}"
 
     def batches(
@@ -185,7 +188,7 @@ class FolderTraining:
 
     @property
     def count(self) -> int:
-        return len(self.source.listing.files)
+        return len(self.source.listing.labels)
 
     def of(self, spec: TrialSpec) -> FolderTraining:
         """As in trainer.data.splits.Training."""
@@ -220,7 +223,7 @@ class FolderTraining:
         for number in range(first_chunk, chunks):
             indices = order[number * CHUNK : (number + 1) * CHUNK].tolist()
             draws = np.array([self._draws(epoch, index) for index in indices])
-            task = Augmented(self.source.files(indices), side, draws, flip)
+            task = Augmented(self.source.listing.images(indices), side, draws, flip)
             yield Shared(task, stream, epoch * chunks + number)
 
     def _draws(self, epoch: int, index: int) -> list[float]:
@@ -244,7 +247,7 @@ class FolderEvaluation:
 
     @property
     def count(self) -> int:
-        return len(self.source.listing.files)
+        return len(self.source.listing.labels)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """As in trainer.data.splits.Evaluation."""
@@ -259,4 +262,4 @@ class FolderEvaluation:
         stream = self.source.stream("plain", side)
         for number, first in enumerate(range(0, self.count, CHUNK)):
             indices = range(first, min(first + CHUNK, self.count))
-            yield Shared(Plain(self.source.files(indices), side), stream, number)
+            yield Shared(Plain(self.source.listing.images(indices), side), stream, number)

@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.layouts import PREPARED as PREPARED
 from trainer.data_sets import DATA_SETS
 from trainer.errors import DataError
 from trainer.files import write_json
 from trainer.spec import TrialSpec, classes_of, image_size_of
 
-PREPARED = "prepared"
 DOWNLOAD_TIMEOUT_S = 20
 
 Pixels = NDArray[np.uint8]
@@ -210,7 +210,7 @@ def _prepared_once(spec: TrialSpec, root: Path, read: Callable[[], Splits]) -> P
 def _prepare(name: str, folder: Path, read: Callable[[], Splits], padding: int) -> None:
     """Write the padded arrays beside and rename the folder into place: complete or absent."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.parent / f".{name}.lock"):
+    with locked(folder.parent / f".{name}.lock"):
         if folder.exists():  # another worker did it while this one waited
             return
         prepared = _padded(*read(), padding)
@@ -257,7 +257,7 @@ def _mapped(path: Path) -> Pixels:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """One preparation at a time on a node; the system releases the lock of a dead process."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

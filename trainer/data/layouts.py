@@ -21,6 +21,8 @@ KAGGLE = Path("ILSVRC/Data/CLS-LOC")
 KAGGLE_TRUTH = "LOC_val_solution.csv"
 TRUTH = "val.txt"
 """A line for each test image: its file's name and its class, by name or by number from 0."""
+PREPARED = "prepared"
+"""The folder in the data folder for what was made of the data."""
 DEVKIT = "ILSVRC2012_devkit_t12"
 _DEVKIT_TRUTH = f"{DEVKIT}/data/ILSVRC2012_validation_ground_truth.txt"
 _DEVKIT_CLASSES = f"{DEVKIT}/data/meta.mat"
@@ -77,6 +79,11 @@ def images_of(folder: Path) -> Path:
         if not (folder / TRAIN).is_dir() and (folder / inner).is_dir():
             return folder / inner
     return folder
+
+
+def prepared_folder(root: Path, name: str, shorter_side: int) -> Path:
+    """Where the images of the folder `name`, so reduced, are kept by `bnsweep prepare`."""
+    return root / PREPARED / f"{name}-shorter{shorter_side}"
 
 
 # --- folders -------------------------------------------------------------------------------------

@@ -10,13 +10,15 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from trainer.data import decoding, image_folder
+from trainer.data import image_folder, prepared_images
 from trainer.data.augment import Normaliser, Resident, augmented
 from trainer.data.decoders import Decoders
-from trainer.data.decoding import Decoder
-from trainer.data.image_folder import Source
+from trainer.data.decoding import Decoder, choose, described
+from trainer.data.image_folder import Listing, Source
 from trainer.data.in_memory import Arrays, arrays
+from trainer.data.prepared_images import StoredListing
 from trainer.data_sets import DATA_SETS
+from trainer.errors import DataError
 from trainer.spec import TrialSpec
 
 IMAGE_FIELDS = (
@@ -24,6 +26,7 @@ IMAGE_FIELDS = (
     "data_id",
     "classes",
     "image_size",
+    "shorter_side",
     "train_subset",
     "crop_padding",
     "normalisation",
@@ -136,7 +139,7 @@ def load(
     place = device or torch.device("cpu")
     data_set = DATA_SETS[spec.dataset]
     if data_set.storage == "folder":
-        return _folder_data(spec, root, place, Decoders(workers), decoding.choose(decoder))
+        return _folder_data(spec, root, place, Decoders(workers), choose(decoder))
     prepared = arrays(spec, root)
     train, test = prepared.train, prepared.test
     if spec.train_subset:
@@ -151,17 +154,32 @@ def load(
 def _folder_data(
     spec: TrialSpec, root: Path, device: torch.device, decoders: Decoders, decoder: Decoder
 ) -> Data:
-    train, test = image_folder.scan(spec, root)
-    digest = image_folder.digest((train, test), root, decoders)
+    """From the copy that `bnsweep prepare` made, if there is one, else from the folder itself."""
+    train: Listing | StoredListing
+    test: Listing | StoredListing
+    if prepared := prepared_images.find(spec, root):
+        train, test = prepared.train, prepared.test
+        digest, decoded_by = prepared.digest, prepared.decoder
+    else:
+        files = image_folder.scan(spec, root)
+        digest, decoded_by = image_folder.digest(files, root, decoders), described(decoder)
+        train, test = (
+            replace(split, decoder=decoder, shorter_side=spec.shorter_side) for split in files
+        )
+    if spec.train_subset > len(train.labels):
+        raise DataError(
+            f"{image_folder.folder_of(spec, root)}: {len(train.labels)} images, "
+            f"train_subset: {spec.train_subset}"
+        )
     if spec.train_subset:
         train = train.first(spec.train_subset)
     normalise = Normaliser.of(spec.normalisation, device)
-    source = Source(train, digest, decoders, decoder, normalise, device)
+    source = Source(train, digest, decoded_by, spec.shorter_side, decoders, normalise, device)
     return Data(
         image_folder.FolderTraining(source, spec),
         image_folder.FolderEvaluation(replace(source, listing=test), spec),
         digest,
-        decoding.described(decoder),
+        decoded_by,
     )
 
 
