@@ -85,7 +85,7 @@ Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 Scalar = bool | int | float | str
-OptionName = Annotated[str, Field(pattern=_OWN_NAME.pattern + "$")]
+OptionName = Annotated[str, Field(pattern=rf"^{_OWN_NAME.pattern}$")]
 
 
 def _tuple(value: Any) -> Any:

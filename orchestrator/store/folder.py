@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.errors import UnreachableError, UserError
+from orchestrator.sweep.descriptions import DESCRIBED
 from trainer import own_code
 from trainer.files import as_json, write_atomically, write_once
 
@@ -86,6 +87,11 @@ class StoreFolder:
         """Folder with the user's own code that launches have named, by its content."""
         return self.root / "code"
 
+    @property
+    def described_folder(self) -> Path:
+        """Folder where `sweep.descriptions` keeps what was said of such code."""
+        return self.root / DESCRIBED
+
     def code(self, sha256: str) -> Path | None:
         """The .py file or package folder with this digest; None where no launch has kept it."""
         name = _safe(sha256, "code")
@@ -97,9 +103,8 @@ class StoreFolder:
 
         Raises UserError where `source`, or a copy that is there, has another content.
         """
-        kept = self.code(sha256)
-        if kept is not None:
-            _check_code(kept, sha256)
+        if self.code(sha256) is not None:
+            self.check_code(sha256)
             return
         self.code_folder.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".code-", dir=self.root) as temporary:
@@ -114,6 +119,13 @@ class StoreFolder:
             suffix = "" if source.is_dir() else ".py"
             with contextlib.suppress(FileExistsError):  # another launch was first
                 copy.rename(self.code_folder / f"{sha256}{suffix}")
+
+    def check_code(self, sha256: str) -> None:
+        """Raise UserError where the copy of this code is missing or has another content."""
+        kept = self.code(sha256)
+        if kept is None:
+            raise UserError(f"{self.code_folder}: has no code with sha256 {sha256[:12]}…")
+        _check_code(kept, sha256)
 
     @property
     def initial_weights_folder(self) -> Path:

@@ -37,7 +37,7 @@ def find(store: Store) -> list[Garbage]:
     trial_ids = sorted(store.trial_ids())
     resting = [i for i in trial_ids if store.state(i).state != "running"]
     unnamed = _unnamed(store, resting)
-    found = [*_discarded(store), *_initial_weights(store), *_code(store)]
+    found = [*_discarded(store), *_initial_weights(store), *_code(store), *_described(store)]
     if resting == trial_ids:  # else the scratch may be that of the launch which trains
         found.extend(_scratch(store))
     for trial_id in resting:
@@ -121,6 +121,13 @@ def _code(store: Store) -> Iterator[Garbage]:
     for path in paths:
         if path.stem not in named and _age(store, path) > TEMPORARY_S:
             yield _garbage(path, "code that no launch and no trial names")
+
+
+def _described(store: Store) -> Iterator[Garbage]:
+    """What was said of a user's code: whoever needs it asks again."""
+    for path in sorted(store.described_folder.glob("*")):
+        if _age(store, path) > TEMPORARY_S:
+            yield _garbage(path, "what was said of code of the user's own")
 
 
 def _in_trial(store: Store, trial_id: str) -> Iterator[Garbage]:

@@ -28,6 +28,8 @@ from trainer.modes import Counts
 from trainer.spec import TrialSpec
 
 TIMEOUT_S = 60.0
+DESCRIBED = Path("cache", "describe")
+"""In a store."""
 _LIBRARIES = ("torch", "torchvision", "timm")
 _CONFIG = ConfigDict(frozen=True, extra="ignore")
 
@@ -192,6 +194,6 @@ def _versions() -> list[str]:
 
 def _cache_folder(store: Path | None) -> Path:
     if store is not None and store.is_dir() and os.access(store, os.W_OK):
-        return store / "cache" / "describe"
+        return store / DESCRIBED
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "bnsweep" / "describe"

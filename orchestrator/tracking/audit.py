@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from orchestrator.errors import UserError
 from orchestrator.store import gc, lookup
 from orchestrator.store.records import STATES
 from orchestrator.store.store import Store
@@ -49,6 +50,8 @@ def audit(store: Store, sweep_name: str, tracker: Tracker | None) -> list[Check]
         _journals(store, launch.specs),
         _checkpoints(store),
     ]
+    if any(spec.code_sha256 for spec in launch.specs):
+        checks.append(_code(store, launch.specs))
     if tracker is not None:
         checks += _RunsAudit(store, sweep_name, tracker).checks()
     return checks
@@ -137,6 +140,18 @@ def _checkpoints(store: Store) -> Check:
         if item.path.name in (results.CHECKPOINT, results.CHECKPOINT_PREVIOUS)
     ]
     return _check("checkpoints", findings, "none that nothing continues from")
+
+
+def _code(store: Store, specs: Sequence[TrialSpec]) -> Check:
+    """The user's own code that the trials name is there, with the content that they name."""
+    digests = {spec.code_sha256 for spec in specs if spec.code_sha256}
+    findings = []
+    for sha256 in sorted(digests):
+        try:
+            store.check_code(sha256)
+        except UserError as error:
+            findings.append(f"{error} (remove it, then launch the sweep file with that code)")
+    return _check("code", findings, f"{len(digests)} kept, each as the trials name it")
 
 
 # -- the tracker ---------------------------------------------------------------------------------

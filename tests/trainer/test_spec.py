@@ -56,3 +56,9 @@ def test_a_spec_survives_json():
 def test_wrong_types_and_unknown_fields_are_refused(fields):
     with pytest.raises(ValidationError):
         TrialSpec.model_validate(fields)
+
+
+@pytest.mark.parametrize("name", ["Heads", "a b", "1a", "", "a" * 65])
+def test_an_option_has_a_name_in_small_letters_from_its_first_on(name):
+    with pytest.raises(ValidationError, match="options"):
+        TrialSpec(options={name: 1})

@@ -183,3 +183,12 @@ def test_code_that_no_launch_and_no_trial_names_can_go(store):
     assert reasons == {f"code/{idle}.py": "code that no launch and no trial names"}
     next(store.root.glob("sweeps/own/launches/*.json")).write_text("damaged")
     assert not [path for path in found(store) if path.startswith("code/")]
+
+
+def test_what_was_said_of_own_code_can_go_once_it_is_old(store):
+    folder = store.root / "cache" / "describe"
+    folder.mkdir(parents=True)
+    for name in ("old.json", "new.json"):
+        (folder / name).write_text("{}")
+    os.utime(folder / "old.json", (0, 0))
+    assert found(store) == {"cache/describe/old.json": "what was said of code of the user's own"}

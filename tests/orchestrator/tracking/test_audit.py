@@ -12,7 +12,7 @@ from orchestrator.tracking.audit import audit
 from orchestrator.tracking.forwarder import sync
 from orchestrator.tracking.memory_tracker import MemoryTracker
 from orchestrator.tracking.tracker import Point
-from trainer import results
+from trainer import own_code, results
 from trainer.spec import TrialSpec
 
 FINISHED, FAILED, PENDING = SPECS = [TrialSpec(epochs=3, seed=seed) for seed in range(3)]
@@ -263,3 +263,15 @@ def test_a_launch_that_cannot_be_read_is_found_and_none_of_its_trials_is_for_gc(
     assert findings(store) == {
         "folders": "sweeps/depth/launches/1.json: cannot be read; what it names is kept"
     }
+
+
+def test_kept_code_that_is_gone_or_was_edited_is_found(tmp_path):
+    store, module = a_store(tmp_path), tmp_path / "mine.py"
+    module.write_text("first")
+    sha256 = own_code.digest(module)
+    launched(store, [TrialSpec(code_sha256=sha256)])
+    assert "has no code with sha256" in findings(store)["code"]
+    store.keep_code(sha256, module)
+    assert findings(store) == {}
+    store.code(sha256).write_text("edited")
+    assert "is not the code with sha256" in findings(store)["code"]
