@@ -49,14 +49,17 @@ class Epoch:
 def check_last_batch(spec: TrialSpec, images: int) -> None:
     """Raise SpecError where an epoch of `images` ends with a batch that BatchNorm cannot take.
 
-    It needs two values for each channel, and some networks end in one pixel.
+    It needs two values for each channel, and some networks end in one pixel. With `bn_batch` its
+    batches are the groups; only an epoch's last one can be shorter than the others.
     """
-    last = images % spec.batch_size or spec.batch_size
+    size = spec.group_size
+    last = images % size or size
     if last != 1 or spec.own:  # of a network that is not ours, the first such batch tells
         return
     if any(layer.kind == "norm" and layer.size == 1 for layer in layers_of(spec)):
+        field = "bn_batch" if spec.bn_batch else "batch_size"
         raise SpecError(
-            f"batch_size: {images} images in batches of {spec.batch_size} leave a batch of one, of "
+            f"{field}: {images} images in batches of {size} leave a batch of one, of "
             f"which BatchNorm has no variance at image_size {image_size_of(spec)}; change "
-            "batch_size or train_subset"
+            f"{field} or train_subset"
         )

@@ -37,6 +37,7 @@ STEP_FIELDS = frozenset(
         "image_size",
         "train_subset",
         "batch_size",
+        "bn_batch",
         "epochs",
         "precision",
         "deterministic",

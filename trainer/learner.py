@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer import freezing, optim, seeding
+from trainer import bn_groups, freezing, optim, seeding
 from trainer.flat import Flat, float_buffers
 from trainer.kernels import cuda_graphs, fused_norm
 from trainer.networks import roles
@@ -75,23 +75,69 @@ class Learner:
 
         Where nothing trains there is no backward, but BatchNorm's running statistics still move.
         """
-        if self.spec.own:  # it may drop units; so that a resume drops the same, without a state
-            torch.manual_seed(seeding.number(self.spec.seed, "forward", number))
-        graph = self.graph if self.graph and self.graph.fits(images) else self.differentiate
-        loss, hits, gradient = graph(images, labels)
-        self._update(gradient, rate, number)
-        return loss, hits
+        return self._step(self._outputs, images, labels, rate, number)
 
     def step_output(
         self, features: Tensor, labels: Tensor, rate: float, number: int
     ) -> tuple[Tensor, Tensor]:
-        """`step`, on features that the frozen network below the output layer gave."""
-        loss, hits, gradient = self._differentiate(lambda: self.output(features), labels)
+        """`step`, on the `training_features` of the batch."""
+        return self._step(self._outputs_of_features, features, labels, rate, number)
+
+    def training_features(self, images: Tensor) -> Tensor:
+        """`features` of a training batch, by its BatchNorm groups."""
+        features = []
+        for index, group in enumerate(bn_groups.cut(len(images), self.spec.group_size)):
+            before = bn_groups.kept(self.flat.statistics, index)
+            with torch.no_grad():
+                features.append(self.features(images[group]))
+            bn_groups.put_back(self.flat.statistics, before)
+        return torch.cat(features)
+
+    def _step(
+        self,
+        differentiate: cuda_graphs.Differentiate,
+        inputs: Tensor,
+        labels: Tensor,
+        rate: float,
+        number: int,
+    ) -> tuple[Tensor, Tensor]:
+        """The update by all groups of a batch."""
+        groups = bn_groups.cut(len(labels), self.spec.group_size)
+        total: Tensor | None = None
+        for index, group in enumerate(groups):
+            outputs = self._group(differentiate, inputs[group], labels[group], number, index)
+            if len(groups) > 1:
+                share = (group.stop - group.start) / len(labels)
+                total = bn_groups.added(total, bn_groups.packed(outputs, share))
+        loss, hits, gradient = outputs if total is None else bn_groups.unpacked(total)
         self._update(gradient, rate, number)
         return loss, hits
 
+    def _group(
+        self,
+        differentiate: cuda_graphs.Differentiate,
+        inputs: Tensor,
+        labels: Tensor,
+        number: int,
+        index: int,
+    ) -> cuda_graphs.Outputs:
+        """Group `index` of step `number`."""
+        if self.spec.own:  # it may drop units; so that a resume drops the same, without a state
+            torch.manual_seed(seeding.of_forward(self.spec.seed, number, index))
+        before = bn_groups.kept(self.flat.statistics, index)
+        outputs = differentiate(inputs, labels)
+        bn_groups.put_back(self.flat.statistics, before)
+        return outputs
+
+    def _outputs(self, images: Tensor, labels: Tensor) -> cuda_graphs.Outputs:
+        graph = self.graph if self.graph and self.graph.fits(images) else self.differentiate
+        return graph(images, labels)
+
+    def _outputs_of_features(self, features: Tensor, labels: Tensor) -> cuda_graphs.Outputs:
+        return self._differentiate(lambda: self.output(features), labels)
+
     def differentiate(self, images: Tensor, labels: Tensor) -> cuda_graphs.Outputs:
-        """The step without its update: mean loss, hits, and the gradient of the trained values."""
+        """A group's part of a step: mean loss, hits, and the gradient of the trained values."""
         return self._differentiate(lambda: self.forward(images), labels)
 
     def _differentiate(
@@ -111,8 +157,8 @@ class Learner:
                 self.flat.publish()
 
     def record_graph(self, capture: cuda_graphs.Capture | None = None) -> bool:
-        """Let full batches be replayed as one CUDA graph; False where that cannot be done."""
-        side, size = image_size_of(self.spec), self.spec.batch_size
+        """Let full groups be replayed as one CUDA graph; False where that cannot be done."""
+        side, size = image_size_of(self.spec), self.spec.group_size
         draw = torch.Generator().manual_seed(0)  # not the GPU's, which is everybody's
         pixels = torch.randn(size, side, side, 3, generator=draw)
         images = pixels.to(self.device).permute(0, 3, 1, 2)

@@ -24,3 +24,8 @@ def number(seed: int, stream: Stream, *parts: int) -> int:
     key = ":".join(map(str, (seed, stream, *parts)))
     digest = hashlib.sha256(key.encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def of_forward(seed: int, step: int, group: int) -> int:
+    """What the forward pass of a step's group draws from, where a network draws."""
+    return number(seed, "forward", step, *([group] if group else []))

@@ -132,6 +132,9 @@ class TrialSpec(BaseModel):
     weights_sha256: Sha256 = ""
     epochs: NonNegative = 160
     batch_size: Positive = 128
+    bn_batch: NonNegative = 0
+    """So many consecutive images of a batch share BatchNorm's statistics while training, and the
+    first such group moves the running ones; 0: the whole batch."""
     optimizer: Optimizer = "sgd"
     lr: Annotated[float, Field(ge=0)] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -185,7 +188,15 @@ class TrialSpec(BaseModel):
             fields.pop("milestones", None)
         elif self.schedule == "step" and not self.milestones:
             fields["milestones"] = ()  # spelled out: a step schedule that never steps
+        if self.bn_batch == self.batch_size:
+            fields.pop("bn_batch", None)  # spelled out: the whole batch is one group
         return fields
+
+    @property
+    def group_size(self) -> int:
+        """Images that share BatchNorm's statistics in a step; a short batch's last group is
+        shorter."""
+        return self.bn_batch or self.batch_size
 
     @property
     def own(self) -> bool:
@@ -274,6 +285,7 @@ def cross_field_problems(spec: TrialSpec) -> list[tuple[str, str]]:
         *_own_problems(spec),
         *_mode_problems(spec),
         *_data_problems(spec),
+        *_batch_problems(spec),
         *_schedule_problems(spec),
         *_weights_problems(spec),
     ]
@@ -350,6 +362,12 @@ def _data_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:
             f"found images of {size}x{size} pixels; allowed for {spec.model}: "
             f"{low}x{low} to {high}x{high}",
         )
+
+
+def _batch_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:
+    if spec.bn_batch and spec.batch_size % spec.bn_batch:
+        divisor = f"0 (the whole batch) or a divisor of batch_size ({spec.batch_size})"
+        yield "bn_batch", f"found {spec.bn_batch}; allowed: {divisor}"
 
 
 def _schedule_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:

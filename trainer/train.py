@@ -247,9 +247,9 @@ class Trial:
 
     def _prove_freeze(self) -> None:
         """Write the proof that what changed is what should; raises FreezeViolation."""
-        learner, train = self.learner, self.data.train
+        learner = self.learner
         rate = max(map(self.lr, range(self.step)), default=0.0)
-        batch = (lambda: next(iter(train.batches(1)))) if rate else None
+        batch = self._first_group if rate else None
         proof = self.folder / ARTIFACTS / FREEZE_PROOF
         try:
             found = freezing.prove(learner.initial, learner.model, learner.trained, batch, rate)
@@ -257,6 +257,11 @@ class Trial:
             write_json(proof, violation.proof)
             raise
         write_json(proof, found)
+
+    def _first_group(self) -> tuple[Tensor, Tensor]:
+        images, labels = next(iter(self.data.train.batches(1)))
+        group = slice(self.spec.group_size)
+        return images[group], labels[group]
 
     def _seconds(self) -> float:
         return self.earlier_s + time.perf_counter() - self.clock_start

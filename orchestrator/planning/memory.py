@@ -39,8 +39,9 @@ def described_bytes(spec: TrialSpec) -> int:
     facts = described.facts(spec)
     counts = facts.counts
     held = counts.total + facts.statistics + counts.trainable * optimizer_slots(spec)
-    passes = spec.batch_size * facts.activation_bytes_per_image + FP32 * counts.trainable
-    return FP32 * held + max(passes, FP32 * counts.trainable * _update_copies(spec))
+    passes = spec.group_size * facts.activation_bytes_per_image + FP32 * counts.trainable
+    update = FP32 * counts.trainable * _update_copies(spec)
+    return FP32 * held + max(passes + _sum(spec, counts.trainable), update)
 
 
 @lru_cache(maxsize=4096)
@@ -53,10 +54,16 @@ def memory_bytes(spec: TrialSpec) -> int:
     cast = BF16 * sum(layer.weights for layer in layers) if spec.precision == "bf16" else 0
     images = layers[0].inputs * image_size_of(spec) ** 2 * (FP32 + (element if cast else 0))
     frozen = images + element * max(_alive_frozen(layers))
+    waiting = (
+        (spec.batch_size - spec.group_size) * FP32 * layers[0].inputs * image_size_of(spec) ** 2
+    )
+    training = max(
+        spec.group_size * frozen,
+        spec.group_size * images + max(_alive_training(layers, spec, element), default=0),
+    )
     passes = max(
         DATA_SETS[spec.dataset].evaluated_together * frozen,
-        spec.batch_size * frozen,
-        spec.batch_size * images + max(_alive_training(layers, spec, element), default=0),
+        training + waiting + _sum(spec, gradients),
     )
     buffers = max(passes + kernels + cast, FP32 * gradients * _update_copies(spec))
     return FP32 * _held(spec, layers, gradients) + buffers
@@ -71,8 +78,14 @@ def _held(spec: TrialSpec, layers: tuple[Layer, ...], gradients: int) -> int:
 
 
 def _update_copies(spec: TrialSpec) -> int:
-    """Vectors as long as the gradient that an update needs at once."""
-    return 2 if spec.optimizer == "sgd" else 3
+    """Vectors as long as the gradient that an update, or adding a group's, needs at once."""
+    adding = 3 if spec.group_size < spec.batch_size else 0
+    return max(adding, 2 if spec.optimizer == "sgd" else 3)
+
+
+def _sum(spec: TrialSpec, gradients: int) -> int:
+    """Bytes of the sum over the groups of a batch, where there are several."""
+    return FP32 * gradients if spec.group_size < spec.batch_size else 0
 
 
 def _alive_frozen(layers: tuple[Layer, ...]) -> Iterator[int]:
@@ -98,11 +111,11 @@ def _alive_frozen(layers: tuple[Layer, ...]) -> Iterator[int]:
 
 
 def _alive_training(layers: tuple[Layer, ...], spec: TrialSpec, element: int) -> Iterator[int]:
-    """Bytes alive at each layer of the forward and then of the backward pass, for a batch."""
+    """Bytes alive at each layer of the forward and then of the backward pass, for a group."""
     start = first_trained(layers, spec.trainable)
     if start < len(layers) and layers[start].kind == "norm":
         start -= 1  # whose output the BatchNorm keeps
-    batch = spec.batch_size * element
+    batch = spec.group_size * element
     stem = layers[1].map_elements if start > 1 else 0
     kept = [_kept_before(layers, start)]
     of_layer = {layer: _kept(layer) for layer in set(layers)}

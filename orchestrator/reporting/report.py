@@ -17,6 +17,7 @@ from orchestrator.reporting.figures.probes import probe_figures
 from orchestrator.reporting.published import Published, published
 from orchestrator.reporting.sweep_results import SweepResults
 from orchestrator.reporting.tables import Table, show, with_interval
+from orchestrator.sweep.recipes import RECIPES
 from trainer.files import write_atomically
 from trainer.results import Result
 
@@ -130,7 +131,21 @@ def _verdicts(values: Sequence[verdicts.Verdict]) -> list[str]:
             "decided: it reaches across; the number of seeds is what would decide if mean and "
             "spread stayed as they are. One seed is too few. A parameter count must be equal."
         ),
+        *_assumptions(values),
         page.table(verdict_table(values)),
+    ]
+
+
+def _assumptions(values: Sequence[verdicts.Verdict]) -> list[str]:
+    """What the protocol that we hold results against has from elsewhere than the paper."""
+    if all(verdict.published.dataset != "imagenet" for verdict in values):
+        return []
+    return [
+        page.paragraph(
+            "Assumed, since the paper does not say it: on ImageNet, BatchNorm normalised over "
+            f"{RECIPES['imagenet']['bn_batch']} images (bn_batch), as in the baseline of the "
+            "paper's framework, which splits batches of 1024 over four GPUs."
+        )
     ]
 
 

@@ -168,6 +168,8 @@ def _seeds_to_decide(row: Published, ours: Estimate, margin: float) -> int | Non
 
 
 PAPER_DATA = ("cifar10", "imagenet")
+ASSUMED = ("bn_batch",)
+"""Fields of the paper's training that it does not publish; the recipe has a likely value."""
 
 
 def deviations(group: Replicates) -> tuple[str, ...]:
@@ -175,7 +177,7 @@ def deviations(group: Replicates) -> tuple[str, ...]:
     spec = group.spec
     paper = paper_protocol(spec)
     lines = [
-        f"{name} {show(getattr(spec, name))} (paper: {show(getattr(paper, name))})"
+        f"{name} {show(getattr(spec, name))} ({_source(name)}: {show(getattr(paper, name))})"
         for name in TrialSpec.model_fields
         if name not in _NOT_PROTOCOL and getattr(spec, name) != getattr(paper, name)
     ]
@@ -186,6 +188,10 @@ def deviations(group: Replicates) -> tuple[str, ...]:
     if len(group.results) > len({result.spec.seed for result in group.results}):
         lines.append("a seed counted twice")
     return tuple(lines)
+
+
+def _source(name: str) -> str:
+    return "assumed" if name in ASSUMED else "paper"
 
 
 def paper_protocol(spec: TrialSpec) -> TrialSpec:

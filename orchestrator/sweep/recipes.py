@@ -38,6 +38,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "dataset": "imagenet",
             "epochs": 90,
             "batch_size": 1024,
+            "bn_batch": 256,  # assumed: the framework's own baseline trained on four GPUs
             "lr": 0.4,
             "milestones": (30, 60, 80),
             "warmup_epochs": 5,

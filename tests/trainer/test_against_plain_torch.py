@@ -112,6 +112,8 @@ class Loop:
     decays_frozen_elements: bool = False
     rate_by_epoch: bool = False
     skips_short_batch: bool = False
+    bn_batch: int = BATCH
+    every_group_moves_statistics: bool = False
 
     def rate(self, step: int) -> float:
         """Linear warm-up from 0 over the first epoch, times 0.1 from epoch 2 on and from 4 on."""
@@ -140,16 +142,30 @@ class Loop:
                 continue
             optimizer.param_groups[0]["lr"] = self.rate(step)
             optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(images), labels)
-            loss.backward()
+            loss = self.backward(model, images, labels)
             for name, mask in masks.items():
                 parameter = trained[name]
                 parameter.grad *= mask
                 if not torch_decays:
                     parameter.grad += self.weight_decay * mask * parameter.detach()
             optimizer.step()
-            losses.append(float(loss.detach()))
+            losses.append(loss)
         return losses
+
+    def backward(self, model: nn.Module, images: Tensor, labels: Tensor) -> float:
+        """Accumulate the gradient of the batch's mean loss, a group of images after another."""
+        batchnorms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        total = 0.0
+        for first in range(0, len(labels), self.bn_batch):
+            group = slice(first, first + self.bn_batch)
+            moves = first == 0 or self.every_group_moves_statistics
+            for module in batchnorms:
+                module.momentum = 0.1 if moves else 0.0
+            sums = nn.functional.cross_entropy(model(images[group]), labels[group], reduction="sum")
+            loss = sums / len(labels)
+            loss.backward()
+            total += float(loss.detach())
+        return total
 
 
 # --- the trainer, and what is read from it --------------------------------------------------------
@@ -180,9 +196,9 @@ class Trained:
         return model.to(memory_format=torch.channels_last)  # the layout that the batches have
 
 
-def train(mode: str, depth: int, folder: Path, options: Options) -> Trained:
+def train(mode: str, depth: int, folder: Path, options: Options, bn_batch: int = 0) -> Trained:
     k = 2 if mode == "random_k" else 0
-    spec = small(trainable=mode, k=k, depth=depth, **FIELDS)
+    spec = small(trainable=mode, k=k, depth=depth, bn_batch=bn_batch, **FIELDS)
     trial = Trial(spec, folder, 1, None, replace(options, kernels="stock"), torch.device("cpu"))
     losses = []
     for _ in trial.steps():
@@ -208,12 +224,36 @@ def test_twenty_steps_have_the_losses_of_a_plain_torch_loop(mode, depth, tmp_pat
     assert trained.losses == pytest.approx(losses, rel=RTOL)
     for mask in masks.values():
         assert (mask.flatten(1).sum(1) == 2).all()
-    # Trained parameters, and the running statistics of every BatchNorm, frozen ones too.
+    _compare_final(trained, model, mode)
+
+
+def _compare_final(trained: Trained, model: nn.Module, mode: str) -> None:
+    """Trained parameters, and the running statistics of every BatchNorm, frozen ones too."""
     state = model.state_dict()
     statistics = {n for n in state if n.endswith(("running_mean", "running_var"))}
     assert trained.final.keys() == statistics | set(trained_names(model, mode))
     for name, tensor in trained.final.items():
         torch.testing.assert_close(tensor, state[name], rtol=10 * RTOL, atol=RTOL)
+
+
+@pytest.mark.parametrize("mode", ["all", "bn_only", "random_k"])
+def test_bn_groups_train_as_a_plain_loop_that_accumulates_them(mode, tmp_path, options) -> None:
+    trained = train(mode, 8, tmp_path, options, bn_batch=16)  # short batches are a single group
+    model, masks = trained.network(8), trained.masks(mode)
+    losses = Loop(bn_batch=16).run(model, mode, trained.batches, masks)
+    assert trained.losses == pytest.approx(losses, rel=RTOL)
+    _compare_final(trained, model, mode)
+
+
+def test_groups_that_share_statistics_or_all_move_them_are_seen(tmp_path, options) -> None:
+    trained = train("all", 8, tmp_path, options, bn_batch=16)
+    losses = Loop().run(trained.network(8), "all", trained.batches, {})
+    away = max(abs(ours / theirs - 1) for ours, theirs in zip(trained.losses, losses, strict=True))
+    assert away > 10 * RTOL
+    model = trained.network(8)
+    Loop(bn_batch=16, every_group_moves_statistics=True).run(model, "all", trained.batches, {})
+    with pytest.raises(AssertionError):
+        _compare_final(trained, model, "all")
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,7 @@ class SharedForward(Pack):
             active = self._stop_some(indices, body)
             if not active:
                 return
-            with torch.no_grad():
-                features = body.learner.features(images)
+            features = body.learner.training_features(images)
             for index in active:
                 with self.alone(index):
                     _step(self.trials[index], features, labels)

@@ -29,6 +29,8 @@ SAMPLE = [
     {"model": "cifar_vgg", "depth": 11, "trainable": "bn_only"},
     {"model": "bottleneck_resnet", "depth": 20, "trainable": "all"},
     {**IMAGENET, "depth": 18, "trainable": "shortcut_only"},
+    {**IMAGENET, "depth": 18, "trainable": "all", "batch_size": 32, "bn_batch": 8},
+    {"depth": 56, "trainable": "bn_only", "batch_size": 64, "bn_batch": 16},
     {**IMAGENET, "depth": 50, "trainable": "bn_only"},
 ]
 

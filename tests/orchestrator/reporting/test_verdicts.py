@@ -149,6 +149,12 @@ def test_the_paper_s_own_recipes_have_no_deviations():
     assert "batch_size 128 (paper: 1024)" in deviations(gather([made(imagenet)])[0])
 
 
+def test_a_value_that_the_paper_does_not_publish_is_called_assumed():
+    paper = paper_protocol(TrialSpec(model="imagenet_resnet", depth=50, dataset="imagenet"))
+    whole_batch = paper.changed(bn_batch=0)
+    assert deviations(gather([made(whole_batch)])[0]) == ("bn_batch 0 (assumed: 256)",)
+
+
 def test_other_data_than_the_paper_s_comes_first_among_the_deviations():
     spec = TrialSpec(dataset="digits", depth=14, epochs=20)
     found = deviations(gather([made(spec)])[0])
