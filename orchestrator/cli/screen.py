@@ -134,7 +134,12 @@ def size(count: float) -> str:
 
 def confirm(question: str) -> None:
     """Ask a person, where there is one; Return alone means yes. Abort where the answer is no."""
-    if sys.stdin.isatty() and sys.stderr.isatty():
+    if interactive():
         console(sys.stderr).print(Text(f"{question} [Y/n] "), end="")
         if sys.stdin.readline().strip().lower() not in ("", "y", "yes"):
             raise typer.Abort
+
+
+def interactive() -> bool:
+    """Whether a person can be asked, and sees the question."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
