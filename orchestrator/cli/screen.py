@@ -132,12 +132,16 @@ def size(count: float) -> str:
     return f"{count:.3g}P"
 
 
+def ask(question: str) -> bool:
+    """Put a question to a person; Return alone means yes."""
+    console(sys.stderr).print(Text(f"{question} [Y/n] "), end="")
+    return sys.stdin.readline().strip().lower() in ("", "y", "yes")
+
+
 def confirm(question: str) -> None:
-    """Ask a person, where there is one; Return alone means yes. Abort where the answer is no."""
-    if interactive():
-        console(sys.stderr).print(Text(f"{question} [Y/n] "), end="")
-        if sys.stdin.readline().strip().lower() not in ("", "y", "yes"):
-            raise typer.Abort
+    """Ask a person, where there is one. Abort where the answer is no."""
+    if interactive() and not ask(question):
+        raise typer.Abort
 
 
 def interactive() -> bool:
