@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("torch", "torchvision", "numpy", "ray", "mlflow")
+LIBRARIES = ("torch", "torchvision", "torchcodec", "pillow", "numpy", "ray", "mlflow")
 
 
 @dataclass

@@ -41,6 +41,7 @@ def _cases(given: argparse.Namespace) -> dict[str, Callable[[], Iterator[Case]]]
     clock = time.process_time if given.one_core else time.perf_counter
     return {
         "data": lambda: cases.data_path(data, rounds, clock),
+        "decoding": lambda: _decoding(given),
         "checkpoints": lambda: cases.checkpoints(rounds),
         "parts": lambda: cases.parts(data, rounds),
         "training": lambda: cases.cpu_training(
@@ -53,6 +54,12 @@ def _cases(given: argparse.Namespace) -> dict[str, Callable[[], Iterator[Case]]]
         "overhead": lambda: _overhead(given),
         "forwarder": lambda: _forwarder(given),
     }
+
+
+def _decoding(given: argparse.Namespace) -> Iterator[Case]:
+    import decoding  # imports torchvision, a second that other cases spare
+
+    yield from decoding.cases(given.rounds, given.images)
 
 
 def _commands(given: argparse.Namespace) -> Iterator[Case]:
@@ -75,7 +82,7 @@ def _forwarder(given: argparse.Namespace) -> Iterator[Case]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="benchmarks, each case beside its baseline")
-    names = ("data", "checkpoints", "parts", "training", "packs", "gpu_kernels")
+    names = ("data", "decoding", "checkpoints", "parts", "training", "packs", "gpu_kernels")
     names += ("gpu_packs", "commands", "overhead", "forwarder")
     parser.add_argument("--only", nargs="+", choices=names, help="these cases (default: all)")
     parser.add_argument("--rounds", type=int, default=5)
@@ -86,6 +93,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--one-core", action="store_true", help="on one core, by CPU time: for a machine in use"
     )
+    parser.add_argument("--images", type=int, default=512, help="JPEGs to be decoded")
     parser.add_argument("--stored", type=int, default=10_000, help="finished trials in a store")
     parser.add_argument("--trials", type=int, default=200, help="no-op trials")
     parser.add_argument("--runs", type=int, default=100, help="runs of the forwarder's backlog")
