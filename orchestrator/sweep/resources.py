@@ -102,7 +102,7 @@ class Resources:
     """Processes that decode folders of images for a trial, a CPU for each; `auto`: the CPUs that a
     node has for each trial with a GPU, else two beside the trial's own CPUs."""
     decoder: Annotated[Decoder, reading({"enum": get_args(Decoder)})] = "auto"
-    """What decodes images: PIL, or torchcodec where it is installed."""
+    """What decodes images; `auto`: PIL."""
 
     def reserved_cpus(self, specs: Iterable[TrialSpec]) -> int:
         """CPUs that each of these trials is given, as far as the sweep file says."""

@@ -283,10 +283,11 @@ def test_torchcodec_decodes_jpegs_as_pil_does_and_leaves_it_the_rest(tmp_path) -
         ours = np.asarray(decoding.open_image(path, "torchcodec").crop((0, 0, 120, 90)))
         pil = np.asarray(decoding.open_image(path, "pil"))
         assert np.abs(ours.astype(int) - pil).max() <= 3, path
-    assert decoding.choose("auto") == "torchcodec"
+    assert decoding.choose("torchcodec") == "torchcodec"
+    assert decoding.choose("auto") == "pil"
 
 
-def test_torchcodec_that_is_not_there_is_refused_by_name_and_not_taken_by_itself(monkeypatch):
+def test_torchcodec_that_is_not_there_is_refused_by_name(monkeypatch):
     def missing():
         raise ImportError("No module named 'torchcodec'")
 
