@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from deadly_task import Deadly
 from PIL import Image
 
 from trainer.data import decoder_process, decoding, shared_chunks, splits
@@ -136,17 +137,6 @@ def test_decoders_end_when_the_process_that_started_them_is_killed(root) -> None
 def zombie(pid: int) -> bool:
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rpartition(")")[2].split()[0] == "Z"
-
-
-@dataclass(frozen=True)
-class Deadly:
-    """A task that ends whoever does it."""
-
-    shape: tuple[int, ...] = ()
-
-    def run(self) -> decoding.Outcome:
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError
 
 
 def test_a_task_that_kills_every_decoder_is_given_up(monkeypatch) -> None:
