@@ -47,5 +47,8 @@ def unpacked(total: Tensor) -> Outputs:
 
 
 def added(total: Tensor | None, vector: Tensor) -> Tensor:
-    """The sum of the groups so far (None: of none) with the next one's vector, in place."""
+    """The sum of the groups so far (None: of none) with the next one's vector, in place.
+
+    A function, so that no name in the caller keeps that vector while the next group is computed.
+    """
     return vector if total is None else total.add_(vector)

@@ -6,7 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from orchestrator.errors import UserError
+from orchestrator.planning.costs import memory_bytes
 from orchestrator.planning.plan import Group, Plan
+from trainer.spec import TrialSpec
 
 
 def check(
@@ -29,10 +31,19 @@ def _too_large(plan: Plan, max_memory_gb: float) -> Iterator[str]:
     for group in plan.groups():
         need = group.costs.memory_bytes / 1e9
         if need > max_memory_gb:
+            fitting = _fitting_group(group.spec, max_memory_gb)
             yield (
                 f"{group.spec.config_id}: needs {need:.2f} GB, --max-memory allows "
-                f"{max_memory_gb:.2f}; drop it ({_exclusion(plan, group)}) or lower batch_size"
+                f"{max_memory_gb:.2f}; drop it ({_exclusion(plan, group)})"
+                + (f" or set bn_batch to {fitting}" if fitting else "")
             )
+
+
+def _fitting_group(spec: TrialSpec, max_memory_gb: float) -> int:
+    """The largest BatchNorm group with which the trial fits; 0 where none helps."""
+    smaller = (size for size in range(spec.group_size - 1, 1, -1) if spec.batch_size % size == 0)
+    fits = (n for n in smaller if memory_bytes(spec.changed(bn_batch=n)) / 1e9 <= max_memory_gb)
+    return next(fits, 0)
 
 
 def _too_long(plan: Plan, max_gpu_hours: float) -> Iterator[str]:

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Print what is wrong. Raises SpecError where the input is not a list of specs."""
     problems = []
-    for spec in [spec_json.parse(f, spec_json.STANDARD_INPUT) for f in spec_json.read_list()]:
+    for spec in spec_json.read_specs():
         try:
             splits.load(spec, given.data)
         except TrainerError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from trainer.commands import spec_json
 from trainer.data import archives, image_folder, layouts, prepared_images
 from trainer.data.decoders import Decoders
 from trainer.data_sets import DATA_SETS
-from trainer.errors import DataError, SpecError
+from trainer.errors import DataError
 from trainer.spec import TrialSpec
 
 HELP = (
@@ -19,7 +18,6 @@ HELP = (
     "of images, look at every image, and write the copy of their shorter side. Goes on where it "
     "was interrupted."
 )
-_SOURCE = "standard input"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Print a line for what is done. Raises DataError, and SpecError for no list of specs."""
-    fields = spec_json.decode(sys.stdin.read(), _SOURCE)
-    if not isinstance(fields, list):
-        raise SpecError(f"{_SOURCE}: not a list of specs")
-    for spec in [spec_json.parse(each, _SOURCE) for each in fields]:
+    for spec in spec_json.read_specs():
         if DATA_SETS[spec.dataset].storage == "folder":
             try:
                 _prepare(spec, given.data, given.decoders)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from trainer.errors import SpecError
 from trainer.spec import TrialSpec
 
-STANDARD_INPUT = "standard input"
+_STANDARD_INPUT = "standard input"
 
 
 def read(path: Path) -> Any:
@@ -33,10 +33,15 @@ def decode(text: str, source: object) -> Any:
 
 def read_list() -> list[Any]:
     """The list of specs on standard input, unparsed. Raises SpecError."""
-    fields = decode(sys.stdin.read(), STANDARD_INPUT)
+    fields = decode(sys.stdin.read(), _STANDARD_INPUT)
     if not isinstance(fields, list):
-        raise SpecError(f"{STANDARD_INPUT}: not a list of specs")
+        raise SpecError(f"{_STANDARD_INPUT}: not a list of specs")
     return fields
+
+
+def read_specs() -> list[TrialSpec]:
+    """The specs on standard input. Raises SpecError."""
+    return [parse(fields, _STANDARD_INPUT) for fields in read_list()]
 
 
 def parse(fields: Any, source: object) -> TrialSpec:

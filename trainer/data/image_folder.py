@@ -25,8 +25,7 @@ from trainer.data import layouts
 from trainer.data.augment import Normaliser, augmented
 from trainer.data.decoders import Decoders, Shared
 from trainer.data.decoding import DRAWS, LEVEL, Augmented, Check, Decoder, Files, Plain
-from trainer.data.in_memory import PREPARED
-from trainer.data.layouts import Found
+from trainer.data.layouts import PREPARED, Found
 from trainer.data.prepared_images import StoredListing
 from trainer.data_sets import DATA_SETS
 from trainer.errors import DataError

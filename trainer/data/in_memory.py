@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.layouts import PREPARED as PREPARED
+from trainer.data.layouts import PREPARED
 from trainer.data_sets import DATA_SETS
 from trainer.errors import DataError
 from trainer.files import write_json

@@ -52,6 +52,27 @@ def test_too_much_memory_names_the_configurations_and_how_to_drop_them(store):
     assert "exclude: [{depth: 14, trainable: all}]" in line
 
 
+IMAGENET = """
+name: large
+recipe: imagenet
+base: {model: imagenet_resnet, depth: 50, trainable: all}
+"""
+
+
+def test_too_much_memory_names_a_bn_batch_that_fits_and_none_where_none_does(store):
+    large = sweep_spec.parse(IMAGENET, "large.yaml")
+    with pytest.raises(UserError, match=r" or set bn_batch to (\d+)$") as caught:
+        limits.check(plan.make(large, store), max_memory_gb=10)
+    advice = caught.value.lines[0].rpartition(" ")[2]
+    advised = sweep_spec.parse(IMAGENET, "large.yaml", [f"bn_batch={advice}"])
+    limits.check(plan.make(advised, store), max_memory_gb=10)
+    twice = sweep_spec.parse(IMAGENET, "large.yaml", [f"bn_batch={2 * int(advice)}"])
+    with pytest.raises(UserError):
+        limits.check(plan.make(twice, store), max_memory_gb=10)
+    with pytest.raises(UserError, match=r"drop it \([^)]*\)$"):
+        limits.check(plan.make(large, store), max_memory_gb=0.001)
+
+
 def test_too_many_gpu_hours_name_the_longest_configurations_that_are_enough_to_drop(store):
     for spec in sweep_spec.parse(TEXT, "tiny.yaml", ["seeds=[99]"]).trials:
         finish(store, spec, seconds=36_000.0 if spec.depth == 14 else 3_600.0)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from trainer.data import image_folder, splits
-from trainer.data.in_memory import PREPARED
+from trainer.data.layouts import PREPARED
 from trainer.errors import DataError
 from trainer.spec import TrialSpec
 from trainer.train import Options, train

@@ -14,7 +14,7 @@ import pytest
 from small_trials import small
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from trainer.data import in_memory, splits
+from trainer.data import in_memory, layouts, splits
 from trainer.errors import DataError
 from trainer.spec import TrialSpec
 
@@ -62,7 +62,7 @@ def test_cifar_is_read_padded_and_kept_for_the_next_trial(little_cifar) -> None:
 
 
 def test_where_nothing_can_be_kept_the_images_are_read_each_time(little_cifar) -> None:
-    (little_cifar / in_memory.PREPARED).write_text("a file where the folder should be")
+    (little_cifar / layouts.PREPARED).write_text("a file where the folder should be")
     read = in_memory.arrays(CIFAR, little_cifar)
     assert read.train.images.shape == (30, 40, 40, 3)
 
@@ -108,7 +108,7 @@ def test_workers_that_prepare_at_the_same_time_all_get_the_same_arrays(little_ci
         worker.join()
     assert len(digests) == 4
     assert len(set(digests)) == 1
-    names = {path.name for path in (little_cifar / in_memory.PREPARED).iterdir()}
+    names = {path.name for path in (little_cifar / layouts.PREPARED).iterdir()}
     assert names == {"cifar10-pad4", ".cifar10.lock"}
 
 
@@ -117,7 +117,7 @@ def test_a_damaged_file_is_named_before_anything_is_prepared(little_cifar) -> No
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(DataError, match="data_batch_2: the checksum differs"):
         splits.load(CIFAR, little_cifar)
-    assert not (little_cifar / in_memory.PREPARED / "cifar10-pad4").exists()
+    assert not (little_cifar / layouts.PREPARED / "cifar10-pad4").exists()
 
 
 def test_a_missing_file_is_named(little_cifar) -> None:
@@ -128,7 +128,7 @@ def test_a_missing_file_is_named(little_cifar) -> None:
 
 def test_damaged_prepared_arrays_are_named_with_the_way_out(little_cifar) -> None:
     in_memory.arrays(CIFAR, little_cifar)
-    path = little_cifar / in_memory.PREPARED / "cifar10-pad4" / "train_images.npy"
+    path = little_cifar / layouts.PREPARED / "cifar10-pad4" / "train_images.npy"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DataError, match="cifar10-pad4: the prepared arrays are damaged"):
         in_memory.arrays(CIFAR, little_cifar)
@@ -173,13 +173,13 @@ def test_where_there_is_a_network_the_files_are_fetched(
     empty = tmp_path_factory.mktemp("data")
     fetched = in_memory.arrays(CIFAR, empty)
     assert fetched.digest == in_memory.arrays(CIFAR, little_cifar).digest
-    assert {path.name for path in empty.iterdir()} == {CIFAR10.base_folder, in_memory.PREPARED}
+    assert {path.name for path in empty.iterdir()} == {CIFAR10.base_folder, layouts.PREPARED}
 
 
 def test_a_failed_download_leaves_nothing_behind(tmp_path, no_network) -> None:
     with pytest.raises(DataError):
         splits.load(CIFAR, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} <= {in_memory.PREPARED}
+    assert {path.name for path in tmp_path.iterdir()} <= {layouts.PREPARED}
 
 
 def test_synthetic_images_are_the_same_every_time_and_of_any_size_and_number() -> None:

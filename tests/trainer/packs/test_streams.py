@@ -42,11 +42,11 @@ def in_turns(
     return [outcomes[number] for number in range(len(members))]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("changed", [{}, {"precision": "bf16"}, {"bn_batch": 8}])
 def test_every_member_has_the_bits_of_a_trial_alone(
-    precision: str, tmp_path: Path, options: Options
+    changed: dict[str, Any], tmp_path: Path, options: Options
 ) -> None:
-    specs = [spec.changed(precision=precision) for spec in MIXED]
+    specs = [spec.changed(**changed) for spec in MIXED]
     together = in_turns(pack(specs, tmp_path), options)
     for number, spec in enumerate(specs):
         assert bits(together[number]) == alone(spec, tmp_path / f"alone {number}", options)
