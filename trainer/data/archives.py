@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from trainer.data.layouts import DEVKIT, TRAIN, VALIDATION
@@ -62,20 +62,28 @@ def _classes(file: IO[bytes], part: Path, say: Callable[[str], None]) -> None:
 
 def _images(file: IO[bytes], part: Path, _say: Callable[[str], None]) -> None:
     """An archive of files; none leaves the folder, whatever its name says."""
-    with tarfile.open(fileobj=file) as archive:
-        for member in archive:
-            content = archive.extractfile(member) if member.isfile() else None
-            if content is not None:
-                with (part / Path(member.name).name).open("wb") as target:
-                    shutil.copyfileobj(content, target)
+    for name, content in _files(file):
+        _write(content, part / name.name)
 
 
 def _devkit(file: IO[bytes], part: Path, _say: Callable[[str], None]) -> None:
     """Its only folder has the name that `part` will get."""
-    shutil.rmtree(part)
-    part.mkdir()
+    for name, content in _files(file):
+        if name.parts[:1] == (DEVKIT,) and ".." not in name.parts:
+            _write(content, part.joinpath(*name.parts[1:]))
+
+
+def _files(file: IO[bytes]) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
+    """Name and content of each regular file: links and devices are no images. (Python before
+    3.11.4 has no filters for extraction.)"""
     with tarfile.open(fileobj=file) as archive:
-        archive.extractall(part, filter="data")
-    for inner in list((part / DEVKIT).iterdir()):
-        shutil.move(inner, part / inner.name)
-    (part / DEVKIT).rmdir()
+        for member in archive:
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is not None:
+                yield PurePosixPath(member.name), content
+
+
+def _write(content: IO[bytes], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as target:
+        shutil.copyfileobj(content, target)

@@ -235,6 +235,16 @@ def test_a_name_that_leads_out_of_the_folder_stays_in_it(archived) -> None:
     assert not (archived / "evil.JPEG").exists()
 
 
+def test_no_file_of_the_devkit_leaves_its_folder(tmp_path) -> None:
+    beginning = f"{archives.DEVKIT}/"
+    names = (f"{beginning}data/in.txt", f"{beginning}../../evil.txt", "/evil.txt", "evil.txt")
+    (tmp_path / archives.DEVKIT_ARCHIVE).write_bytes(archive(dict.fromkeys(names, b"x")))
+    archives.unpack(tmp_path, lambda _: None)
+    folder = tmp_path / archives.DEVKIT
+    assert [p for p in folder.rglob("*") if p.is_file()] == [folder / "data" / "in.txt"]
+    assert not list(tmp_path.parent.glob("evil.txt"))
+
+
 def test_preparing_side_by_side_makes_one_copy(root, monkeypatch) -> None:
     command = [sys.executable, "-m", "trainer", "prepare", "--data", root]
     both = [
