@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
+from trainer.data_sets import data_set
 from trainer.modes import trains_only_output
 from trainer.spec import TrialSpec
 
@@ -48,6 +49,10 @@ STEP_FIELDS = frozenset(
 """What trials on streams have in common: steps of about one length, as many of them, torch's global
 settings, and the file of pretrained weights. Any mode, seed or rate may be among them."""
 
+ON_STREAMS = 4
+"""Members on streams under `auto`: so many were measured on a GPU, at 1.7 times the images a second
+of one after another; each brings its own memory."""
+
 LARGEST = 32
 """Members of a pack under `auto`: each costs about half a hundredth of the shared forward."""
 
@@ -63,19 +68,25 @@ def groups(
     `pack`: `off`, the most members of a pack, or `auto`, which takes packs where they were measured
     to be faster. Trials of which only the output layer trains share their forward passes, where
     they have the same frozen network and the same batches. With `streams` (each trial has a GPU),
-    a number also packs the others, those with steps of one length, each on a stream of its own:
-    not measured yet, so `auto` does not. On a CPU they stand alone: side by side they would only
-    lose its cores. What is not built in always trains alone.
+    the others are packed too, those with steps of one length, each on a stream of its own; `auto`
+    does so where the images lie in memory (those of a folder are limited by their decoding). On a
+    CPU they stand alone: side by side they would only lose its cores. What is not built in always
+    trains alone.
     """
     largest = {"auto": LARGEST, "off": 1}.get(str(pack)) or int(pack)
+    on_streams = min(largest, ON_STREAMS) if pack == "auto" else largest
     bodies = [_body(spec) for spec in specs]
     sharing = {body for body, count in Counter(bodies).items() if body and count > 1}
     packs: dict[str, list[int]] = {}
     for index, (spec, body) in enumerate(zip(specs, bodies, strict=True)):
-        may_take_turns = streams and isinstance(pack, int) and not spec.own
+        may_take_turns = streams and not spec.own and (pack != "auto" or _in_memory(spec))
         other = _step(spec) if may_take_turns else f"alone {index}"
         packs.setdefault(body if body in sharing else other, []).append(index)
-    return sorted(part for members in packs.values() for part in _parts(members, largest))
+    return sorted(
+        part
+        for key, members in packs.items()
+        for part in _parts(members, largest if key in sharing else on_streams)
+    )
 
 
 def share_a_forward(specs: Sequence[TrialSpec]) -> bool:
@@ -89,6 +100,10 @@ def _body(spec: TrialSpec) -> str:
     if spec.own or not trains_only_output(spec.trainable):
         return ""
     return spec.model_dump_json(exclude=set(HEAD_FIELDS))
+
+
+def _in_memory(spec: TrialSpec) -> bool:
+    return data_set(spec.dataset).storage != "folder"
 
 
 def _step(spec: TrialSpec) -> str:

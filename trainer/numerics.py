@@ -95,9 +95,13 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def same(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Whether two records of `describe` give the same bits; a pack's members have those of a trial
+def repeats(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether what was computed under one record of `describe` goes on bit for bit under another.
+
+    On a GPU only `deterministic` kernels repeat their bits. A pack's members have those of a trial
     alone, and records older than the choice of a decoder name none."""
+    if now["device"] != "cpu" and not now["deterministic"]:
+        return False
     decoder = {"decoder": now["decoder"]} if "decoder" in now else {}
     return {**decoder, **before, "packed": 1} == {**now, "packed": 1}
 

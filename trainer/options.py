@@ -24,11 +24,10 @@ class Options:
     decoder: Literal["auto", "pil", "torchcodec"] = "auto"
     """What they decode with; recorded in `numerics`."""
     kernels: fused_norm.Kernels = "auto"
-    """`fused` needs a C++ compiler on the CPU, and Triton on a GPU; `auto` takes it on the CPU,
-    where it can. Recorded in `numerics`."""
-    graphs: bool = False
-    """On a GPU, replay each step as one CUDA graph, if it proves to repeat the step. Off until it
-    has been run on a GPU: so far only its logic is tested, on the CPU."""
+    """`fused` needs a C++ compiler on the CPU, and Triton on a GPU; `auto` takes it where it
+    can and pays (see `fused_norm.choose`). Recorded in `numerics`."""
+    graphs: bool = True
+    """On a GPU, replay each step as one CUDA graph, if it proves to repeat the step."""
     code: Path | None = None
     """The user's own code that a spec names by `code_sha256`."""
     pretrained: Path | None = None

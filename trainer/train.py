@@ -82,12 +82,15 @@ class Trial:
             spec, options.data, device, options.decoders, options.decoder
         )
         check_last_batch(spec, self.data.train.count)
-        kernels = fused_norm.choose(options.kernels, device)
+        kernels = fused_norm.choose(options.kernels, device, options.graphs)
         network = resume.initial.take() if resume and resume.initial else None
         self.learner = Learner(spec, device, kernels, options.pretrained, network)
         self._keep_initial_weights()
         self.epoch = Epoch(self.data.train.count, spec.batch_size, device)
         graph = options.graphs and device.type == "cuda" and self.learner.record_graph()
+        if options.kernels == "auto" and device.type == "cuda" and not graph:
+            kernels = "stock"
+            fused_norm.enable(self.learner.model, use=False)
         self.numerics = numerics.describe(spec, device, options.threads, kernels, graph)
         if self.data.decoder:
             self.numerics["decoder"] = self.data.decoder
@@ -287,7 +290,7 @@ class Trial:
         self.epoch.restore(resume.losses, resume.hits)
         self.epochs_done, self.step_in_epoch = header.epochs_done, header.step_in_epoch
         self.step, self.history = header.step, list(header.history)
-        self.exact = header.exact and numerics.same(header.numerics, self.numerics)
+        self.exact = header.exact and numerics.repeats(header.numerics, self.numerics)
         self.earlier_s, self.started_ms = header.seconds, header.started_ms
         self.digests["initial"] = header.digests["initial"]
 

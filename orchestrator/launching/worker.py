@@ -50,7 +50,7 @@ class PackTask(BaseModel):
     `cuda` where Ray gave one."""
     threads: int = 1
     kernels: Kernels = "auto"
-    graphs: bool = False
+    graphs: bool = True
     decoders: int = 2
     decoder: Decoder = "auto"
     beside: int = 0

@@ -93,7 +93,7 @@ class Resources:
     """torch's operators, or our kernel for BatchNorm, residual and ReLU."""
     graphs: Annotated[
         bool, Strict(), reading({"type": "boolean"}, "on, off", Literal["on", "off", True, False])
-    ] = False
+    ] = True
     """On a GPU: each step as one CUDA graph."""
     decoders: Annotated[
         Literal["auto"] | Annotated[int, typed(whole(0, MAX_CPUS))],

@@ -13,6 +13,7 @@ from measuring import Case, interleave
 
 from trainer.data import in_memory
 from trainer.errors import DataError
+from trainer.kernels import fused_norm
 from trainer.packs.pack_training import Member, train_pack
 from trainer.results import Result
 from trainer.spec import TrialSpec
@@ -21,17 +22,17 @@ from trainer.train import Options
 IMAGES = 12_800
 
 
-def cases(root: Path, rounds: int, depth: int, members: int = 8) -> Iterator[Case]:
+def cases(root: Path, rounds: int, depth: int, precision: str, members: int = 8) -> Iterator[Case]:
     """Trials one after another, eager and with recorded steps, and a pack of them on streams."""
     if not torch.cuda.is_available():
         print("gpu_packs: left out, torch sees no GPU here")
         return
     images, note = _images(root)
     for mode in ("all", "bn_only"):
-        common = {"depth": depth, "trainable": mode, "precision": "bf16", "epochs": 3, **images}
+        common = {"depth": depth, "trainable": mode, "precision": precision, "epochs": 3, **images}
         specs = [TrialSpec.model_validate({**common, "seed": seed}) for seed in range(members)]
         case = Case(
-            f"{members} trials on a GPU, ResNet-{depth} {mode} bf16",
+            f"{members} trials on a GPU, ResNet-{depth} {mode} {precision}",
             "training images/s of all, evaluation included",
             "one after another, graphed",
             goals={"on streams, graphed": 2},
@@ -41,6 +42,9 @@ def cases(root: Path, rounds: int, depth: int, members: int = 8) -> Iterator[Cas
             case.baseline: partial(_rate, specs, root, together=False, graphs=True),
             "on streams, eager": partial(_rate, specs, root, together=True, graphs=False),
             "on streams, graphed": partial(_rate, specs, root, together=True, graphs=True),
+            "on streams, graphed, fused": partial(
+                _rate, specs, root, together=True, graphs=True, kernels="fused"
+            ),
         }
         interleave(case, variants, rounds)
         ours, eager = map(case.median, ("on streams, graphed", "one after another, eager"))
@@ -58,9 +62,15 @@ def _images(root: Path) -> tuple[dict[str, str | int], str]:
     return {"train_subset": IMAGES}, "CIFAR-10"
 
 
-def _rate(specs: Sequence[TrialSpec], root: Path, together: bool, graphs: bool) -> float:
+def _rate(
+    specs: Sequence[TrialSpec],
+    root: Path,
+    together: bool,
+    graphs: bool,
+    kernels: fused_norm.Kernels = "stock",
+) -> float:
     """Images a second, between the first record (before training) and the last of each pack."""
-    options = Options(data=root, device="cuda", graphs=graphs, probes=())
+    options = Options(data=root, device="cuda", graphs=graphs, kernels=kernels, probes=())
     seconds = 0.0
     with tempfile.TemporaryDirectory() as folder:
         for number, part in enumerate([specs] if together else [[spec] for spec in specs]):

@@ -49,7 +49,9 @@ def _cases(given: argparse.Namespace) -> dict[str, Callable[[], Iterator[Case]]]
         ),
         "packs": lambda: cases.packs(data, rounds, clock),
         "gpu_kernels": lambda: gpu_kernels.cases(rounds, given.depth),
-        "gpu_packs": lambda: gpu_packs.cases(data, rounds, given.depth),
+        "gpu_packs": lambda: gpu_packs.cases(
+            data, rounds, given.depth, given.precision, given.members
+        ),
         "commands": lambda: _commands(given),
         "overhead": lambda: _overhead(given),
         "forwarder": lambda: _forwarder(given),
@@ -90,6 +92,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write the numbers there")
     parser.add_argument("--steps", type=int, default=20, help="updates in a piece of training")
     parser.add_argument("--depth", type=int, default=14)
+    parser.add_argument("--precision", default="fp32", help="of gpu_packs")
+    parser.add_argument("--members", type=int, default=8, help="trials of a pack of gpu_packs")
     parser.add_argument(
         "--one-core", action="store_true", help="on one core, by CPU time: for a machine in use"
     )

@@ -17,4 +17,4 @@ def _as_a_trial_computes() -> None:
 
 @pytest.fixture
 def options(tmp_path: Path) -> Options:
-    return Options(data=tmp_path / "data", device="cpu", threads=1, probes=())
+    return Options(data=tmp_path / "data", device="cpu", threads=1, graphs=False, probes=())

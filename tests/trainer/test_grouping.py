@@ -119,7 +119,7 @@ def test_trials_with_steps_of_one_length_take_turns_on_a_gpu_where_asked_for(
     specs = [small(), small(**fields)]
     assert grouping.groups(specs, 2, streams=True) == [[0, 1]]
     assert not grouping.share_a_forward(specs)
-    assert grouping.groups(specs, "auto", streams=True) == [[0], [1]]
+    assert grouping.groups(specs, "auto", streams=True) == [[0, 1]]
     assert grouping.groups(specs, "off", streams=True) == [[0], [1]]
     assert grouping.groups(specs, 1, streams=True) == [[0], [1]]
     assert grouping.groups(specs, 2) == [[0], [1]]
@@ -142,6 +142,17 @@ def test_trials_with_steps_of_one_length_take_turns_on_a_gpu_where_asked_for(
 )
 def test_trials_with_other_steps_or_settings_do_not(fields: dict[str, object]) -> None:
     assert grouping.groups([small(), small(**fields)], 2, streams=True) == [[0], [1]]
+
+
+def test_auto_puts_few_on_the_streams_of_a_gpu_and_none_whose_images_are_decoded() -> None:
+    specs = [small(seed=seed) for seed in range(6)]
+    assert grouping.groups(specs, "auto", streams=True) == [[0, 1, 2], [3, 4, 5]]
+    folders = [
+        spec.changed(dataset="image_folder", data_id="mine", classes=10, train_subset=0)
+        for spec in specs
+    ]
+    assert grouping.groups(folders, "auto", streams=True) == [[n] for n in range(6)]
+    assert grouping.groups(folders, 6, streams=True) == [[0, 1, 2, 3, 4, 5]]
 
 
 def test_heads_that_share_a_network_share_their_forward_on_a_gpu_too() -> None:

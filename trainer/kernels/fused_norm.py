@@ -109,13 +109,15 @@ class Conv(nn.Conv2d):
         return frozen_conv(self, x) if self.use_kernel else super().forward(x)
 
 
-def choose(asked: Kernels, device: torch.device) -> Kernels:
-    """`stock` or `fused`: what is asked for, or for `auto` the kernel where it is known to pay: on
-    the CPU, where there is one. On a GPU nothing was measured yet.
+def choose(asked: Kernels, device: torch.device, graphs: bool = False) -> Kernels:
+    """`stock` or `fused`: what is asked for, or for `auto` the kernel where it was measured to pay:
+    on the CPU, and on a GPU in a CUDA graph (`graphs`), where it can be had. Launched one by one,
+    Triton's kernels take twice the time of torch's.
 
     Raises SpecError where `fused` was asked for and cannot be had.
     """
-    if asked == "stock" or (asked == "auto" and device.type != "cpu"):
+    pays = device.type == "cpu" or (device.type == "cuda" and graphs)
+    if asked == "stock" or (asked == "auto" and not pays):
         return "stock"
     problem = _problem(device)
     if problem and asked == "fused":
@@ -132,11 +134,11 @@ def _problem(device: torch.device) -> str:
     return found.problem(device) if found else f"there is no kernel for {device.type}"
 
 
-def enable(model: nn.Module) -> None:
-    """Let every Norm and Conv of `model` use the kernel and the lean backward."""
+def enable(model: nn.Module, use: bool = True) -> None:
+    """Let every Norm and Conv of `model` use the kernel and the lean backward, or none."""
     for module in model.modules():
         if isinstance(module, Norm | Conv):
-            module.use_kernel = True
+            module.use_kernel = use
 
 
 def reference(bn: nn.BatchNorm2d, y: Tensor, residual: Tensor | None, relu: bool) -> Tensor:

@@ -1,9 +1,9 @@
 """The fused BatchNorm on a CUDA device, in Triton: the sibling of the C++ kernel.
 
-It has run in Triton's interpreter on the CPU only, and its programs were compiled for GPUs there;
-it has not run on a GPU yet, so the sizes below are reasoned, not measured, and `auto` does not take
-it. Nothing here waits for the device or depends on the data: it can be recorded in a CUDA graph,
-once the programs of its shapes have been compiled by an earlier step.
+On an H200 it passes the suite of the C++ kernel, and in a CUDA graph it is faster than torch's own;
+the sizes below are reasoned, not tuned. Nothing here waits for the device or depends on the data:
+it can be recorded in a CUDA graph, once the programs of its shapes have been compiled by an earlier
+step.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def test_a_recorded_graph_repeats_the_kernel_bit_for_bit(dtype: torch.dtype) -> 
         eager = step()  # and compiles
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=stream):
         recorded = step()
     graph.replay()
     for ours, expected in zip(recorded, eager, strict=True):

@@ -114,8 +114,13 @@ def test_the_parts_cover_all_rows_and_none_is_empty(rows: int, channels: int) ->
     assert cut.parts <= kernel_triton.MOST_PARTS
 
 
-def test_on_a_gpu_auto_is_stock_until_the_kernel_was_measured_there() -> None:
-    assert fused_norm.choose("auto", torch.device("cuda")) == "stock"
+def test_on_a_gpu_auto_is_fused_in_a_graph_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda")
+    assert fused_norm.choose("auto", gpu, graphs=False) == "stock"
+    monkeypatch.setattr(fused_norm, "_problem", lambda _: "")
+    assert fused_norm.choose("auto", gpu, graphs=True) == "fused"
+    monkeypatch.setattr(fused_norm, "_problem", lambda _: "no Triton")
+    assert fused_norm.choose("auto", gpu, graphs=True) == "stock"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
