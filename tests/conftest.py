@@ -28,6 +28,7 @@ MARKS = {
         "orchestrator/cli/test_cli_ui",
         "orchestrator/cluster",
         "orchestrator/launching",
+        "orchestrator/store/test_remote",
         "orchestrator/test_doctor",
         "test_examples",
         "test_install",
@@ -37,6 +38,7 @@ MARKS = {
     "long": (
         "orchestrator/cli/test_on_cluster",
         "orchestrator/cli/test_cli_own_code",
+        "orchestrator/cli/test_cli_transfers",
         "orchestrator/planning/test_costs",
         "orchestrator/planning/test_memory",
         "orchestrator/reporting/test_error_rates",

@@ -57,6 +57,8 @@ def _attempt(store: Store, trial_id: str, number: int) -> str:
         parts.append(f"{failure.failure}: {failure.cause}")
     elif (folder / results.RESULT).exists():
         parts.append("finished")
+    if url := store.pulled_from(trial_id, number):
+        parts.append(f"pulled from {url}")
     return "; ".join(parts)
 
 

@@ -24,6 +24,8 @@ START = "start.json"
 HEARTBEAT = "heartbeat"
 LOG = "log.txt"
 ERROR = "error.json"
+PULLED = "pulled.json"
+"""In an attempt that was not made here: where it came from."""
 
 VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")

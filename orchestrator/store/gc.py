@@ -1,7 +1,7 @@
 """What no sweep needs: found first, removed only when asked.
 
-A finished result that any launch ever named is needed. So are the two newest checkpoints of an
-unfinished trial, whichever attempts left them: the newest may be damaged.
+A finished result that any launch ever named is needed, and one that was pulled. So are the two
+newest checkpoints of an unfinished trial, whichever attempts left them: the newest may be damaged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TEMPORARY_S = 3600.0
 """A temporary file this old was left by a process that died while writing."""
 _CHECKPOINTS = (results.CHECKPOINT, results.CHECKPOINT_PREVIOUS)
 _KEPT_ATTEMPTS = 2
-_SCRATCH = (".ray-scratch-*", ".mlflow.*")
+_SCRATCH = (".ray-scratch-*", ".mlflow.*", ".transfer-*")
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,11 @@ def remove(store: Store, garbage: list[Garbage]) -> int:
 
 
 def _unnamed(store: Store, trial_ids: Collection[str]) -> set[str]:
-    """Those that no launch names: none where a launch cannot be read, for it may name any."""
-    unnamed = set(trial_ids)
+    """Those that no launch names: none where a launch cannot be read, for it may name any.
+
+    What `pull` has brought waits for a launch that names it.
+    """
+    unnamed = {trial_id for trial_id in trial_ids if not store.pulled(trial_id)}
     for name in store.sweeps() if unnamed else ():
         for number in store.launch_numbers(name):
             launch = store.launch(name, number)

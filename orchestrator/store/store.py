@@ -6,6 +6,7 @@
     trials/<trial_id>/spec.json
                       attempts/<n>/    one execution; see trainer/results.py, ownership.py
                       result.json      exists = finished
+                      (pulled.json in an attempt: `pull` has brought it from another store)
     discarded/<trial_id>-<n>/          results set aside
     weights/<sha256>.pt                files of pretrained weights that launches named
     code/<sha256>.py, code/<sha256>/   the user's own code that launches named, a file or a package
@@ -27,7 +28,7 @@ from pydantic import ValidationError
 from orchestrator.errors import UnreachableError, UserError
 from orchestrator.store import liveness, ownership
 from orchestrator.store.failures import Failure
-from orchestrator.store.folder import ATTEMPTS, ERROR, NAME, StoreFolder, numbers
+from orchestrator.store.folder import ATTEMPTS, ERROR, NAME, PULLED, StoreFolder, numbers
 from orchestrator.store.records import Launch, State, Stop, TrialStatus
 from trainer import files, journal, results
 from trainer.journal import Record
@@ -135,6 +136,21 @@ class Store(StoreFolder):
     def result(self, trial_id: str) -> Result | None:
         """The whole result; None where the trial is not finished or the file is damaged."""
         return files.read_json(self.trial_folder(trial_id) / results.RESULT, Result)
+
+    def pulled(self, trial_id: str) -> bool:
+        """Whether the trial is finished because `pull` has brought it from another store."""
+        finished = (self.trial_folder(trial_id) / results.RESULT).exists()
+        return finished and any(self.pulled_from(trial_id, n) for n in self.attempts(trial_id))
+
+    def pulled_from(self, trial_id: str, number: int) -> str:
+        """Where `pull` has brought an attempt from; "" for one that was made here."""
+        try:
+            mark = json.loads((self.attempt_folder(trial_id, number) / PULLED).read_text())
+            return str(mark["url"])
+        except FileNotFoundError:
+            return ""
+        except (OSError, ValueError, KeyError, TypeError):
+            return "a place that nobody can read any more"
 
     def failure(self, trial_id: str) -> Failure | None:
         """Why the newest attempt ended without a result; None while it runs or where it has one."""

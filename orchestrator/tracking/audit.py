@@ -97,20 +97,23 @@ def _result_problem(store: Store, spec: TrialSpec) -> str:
 
 
 def _folders(store: Store) -> Check:
-    """Every trial folder belongs to a spec that a launch names, and says so itself."""
+    """Every trial folder is of a spec that a launch names, or was pulled, and says so itself."""
     trial_ids = sorted(store.trial_ids())  # before the launches, which name trials that begin
     known = {spec.trial_id for name in store.sweeps() for spec in store.launched(name)}
+    pulled = {trial_id for trial_id in trial_ids if store.pulled(trial_id)}
     damaged = [path for name in store.sweeps() for path in store.unreadable_launches(name)]
     findings = [f"{path}: cannot be read; what it names is kept" for path in damaged]
     for trial_id in trial_ids:
         spec = store.spec(trial_id)
-        if trial_id not in known and not damaged:
+        if trial_id not in known and not damaged and trial_id not in pulled:
             findings.append(f"{trial_id}: no launch names this trial (bnsweep gc)")
         elif spec is None:
             findings.append(f"{trial_id}: its {results.SPEC} is damaged (bnsweep discard)")
         elif spec.trial_id != trial_id:
             findings.append(f"{trial_id}: its spec is {spec.trial_id}'s (bnsweep discard)")
-    return _check("folders", findings, f"{len(trial_ids)} trial folders, each of a known spec")
+    brought = f", {len(pulled)} of them pulled" if pulled else ""
+    fine = f"{len(trial_ids)} trial folders, each of a known spec{brought}"
+    return _check("folders", findings, fine)
 
 
 def _journals(store: Store, specs: Sequence[TrialSpec]) -> Check:
