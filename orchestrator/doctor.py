@@ -18,6 +18,7 @@ from orchestrator.errors import BnsweepError, UnreachableError, UserError
 from orchestrator.launching import data_check
 from orchestrator.planning import costs
 from orchestrator.settings import Settings
+from orchestrator.store import file_system
 from orchestrator.store.store import Store
 from orchestrator.tracking.tracker import Tracker
 from trainer.spec import TrialSpec
@@ -145,20 +146,19 @@ def _nodes(where: Settings, specs: Sequence[TrialSpec]) -> Iterator[Finding]:
 
 
 def _store(where: Settings) -> Finding:
-    store = Store(where.store)
+    store, there = Store(where.store), _existing(where.store)
     try:
-        if where.store.exists():
-            store.now()
-            store.check_version()
-            return Finding("store", True, f"{where.store}: can be written")
+        lacks = file_system.problems(there, two_processes=True)
+        store.check_version()
     except OSError as error:
-        return Finding("store", False, f"{where.store}: cannot be written ({error.strerror})", 3)
+        return Finding("store", False, f"{there}: cannot be written ({error.strerror})", 3)
     except BnsweepError as error:
         return Finding("store", False, str(error), error.exit_code)
-    parent = _existing(where.store)
-    if os.access(parent, os.W_OK):
-        return Finding("store", True, f"{where.store}: a launch makes it")
-    return Finding("store", False, f"{where.store}: {parent} cannot be written; try --store", 3)
+    if lacks:
+        return Finding("store", False, store.cannot_be_here(lacks), 3)
+    found = "can be written" if there == where.store else "a launch makes it"
+    owned = "names are taken once, files replaced whole, by two processes at once"
+    return Finding("store", True, f"{where.store}: {found}; {owned}")
 
 
 def _disk(where: Settings, specs: Sequence[TrialSpec]) -> Finding:

@@ -10,10 +10,11 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.errors import UnreachableError, UserError
+from orchestrator.store import file_system
 from orchestrator.sweep.descriptions import DESCRIBED
 from trainer import own_code
 from trainer.files import as_json, write_atomically, write_once
@@ -152,7 +153,8 @@ class StoreFolder:
     # -- disk space, version, clock ------------------------------------------------------------
 
     def open_for_writing(self) -> None:
-        """Make the folders, check that they can be written and are of a version known here."""
+        """Make the folders; check that they can be written, are where trials can be owned, and are
+        of a version known here."""
         try:
             for folder in (self.sweeps_folder, self.trials_folder):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -160,13 +162,22 @@ class StoreFolder:
                 # Once: two processes must agree on the store's identity.
                 marker = as_json({"version": VERSION, "id": uuid.uuid4().hex})
                 write_once(self.root / "store.json", marker)
-            self.now()
+            lacks = file_system.problems(self.root)
         except OSError as error:
             raise UnreachableError(
                 f"store {self.root}: cannot be written ({error.strerror}); "
                 "give another with --store or BNSWEEP_STORE"
             ) from error
+        if lacks:
+            raise UnreachableError(self.cannot_be_here(lacks))
         self.check_version()
+
+    def cannot_be_here(self, lacks: Sequence[str]) -> str:
+        """What to do about a file system of which `file_system.problems` says these things."""
+        return (
+            f"store {self.root}: its file system {'; it '.join(lacks)}; "
+            "give a folder on a local disk or NFS with --store or BNSWEEP_STORE"
+        )
 
     @property
     def identity(self) -> str:

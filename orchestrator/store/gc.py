@@ -19,7 +19,7 @@ TEMPORARY_S = 3600.0
 """A temporary file this old was left by a process that died while writing."""
 _CHECKPOINTS = (results.CHECKPOINT, results.CHECKPOINT_PREVIOUS)
 _KEPT_ATTEMPTS = 2
-_SCRATCH = (".ray-scratch-*", ".mlflow.*", ".transfer-*")
+_SCRATCH = (".ray-scratch-*", ".mlflow.*", ".transfer-*", ".check-*")
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,17 @@ def test_a_store_that_cannot_be_written_stops_a_launch_with_3(where):
     assert (check.ok, check.exit_code) == (False, 3)
 
 
+def test_a_file_system_on_which_trials_cannot_be_owned_stops_a_launch_with_3(where, monkeypatch):
+    def no_links(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", no_links)
+    check = doctor._store(where)  # the folder that the store would lie in
+    assert (check.ok, check.exit_code) == (False, 3)
+    assert check.detail.startswith(f"store {where.store}: its file system has no hard links (")
+    assert not where.store.exists()
+
+
 def test_a_disk_that_is_too_small_says_how_much_is_wanted(where, monkeypatch):
     monkeypatch.setattr(doctor, "LITTLE_DISK_BYTES", 10**18)
     check = doctor._disk(where, [CIFAR])
