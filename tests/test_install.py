@@ -54,6 +54,7 @@ def test_the_wheel_holds_our_two_packages_with_their_data_and_nothing_else(wheel
     }
     assert "orchestrator/reporting/paper_results.csv" in names
     assert "trainer/kernels/bn_relu.cpp" in names
+    assert "orchestrator/cli/AGENTS.md" in names
     assert not any("test" in name for name in names)
 
 
@@ -71,6 +72,8 @@ def test_the_installed_wheel_plans_a_sweep_far_from_the_sources(wheel, tmp_path)
     bnsweep = target / "bin" / "bnsweep"
     assert "Usage: bnsweep" in run([bnsweep, "--help"], cwd=tmp_path, env=environment).stdout
     assert run([bnsweep, "init", "first.yaml"], cwd=tmp_path, env=environment).returncode == 0
+    agents = run([bnsweep, "help", "agents"], cwd=tmp_path, env=environment)
+    assert agents.stdout == (ROOT / "AGENTS.md").read_text()
     planned = run([bnsweep, "plan", "first.yaml"], cwd=tmp_path, env=environment)
     assert "first: 8 of 8 trials to run" in planned.stdout
 

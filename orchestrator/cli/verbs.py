@@ -27,6 +27,7 @@ VERBS = {
     "pull": "Fetch finished trials that were pushed, so that no launch trains them.",
     "doctor": "Check what would stop a launch here.",
     "gc": "Find what no sweep needs any more, and remove it on request.",
+    "help": "Show how scripts drive bnsweep (agents), or a verb's help.",
 }
 """Each verb and its line in the help; `commands/<verb>.py` has the rest."""
 
