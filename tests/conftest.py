@@ -34,6 +34,7 @@ MARKS = {
         "test_install",
         "test_security",
         "trainer/data/test_decoders",
+        "trainer/test_killed_within_epochs",
     ),
     "long": (
         "orchestrator/cli/test_on_cluster",

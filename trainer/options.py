@@ -35,11 +35,16 @@ class Options:
     initial_weights: Path | None = None
     """A folder for copies of initial weights, each once for all trials that begin with them and
     link to it. None: each trial's folder holds its own."""
+    checkpoint_every_s: float | None = 600.0
+    """So long after the last checkpoint another one is written within an epoch, between two steps;
+    None: at the ends of epochs only."""
     poll: Callable[[], bool] = lambda: False
     """Asked before each step. True: write a checkpoint there and raise Stopped."""
     probes: tuple[probes.Probe, ...] = probes.ALL
     """What to measure inside the network after training; empty: nothing."""
     on_record: Callable[[Record], None] = lambda record: None  # noqa: ARG005
+    on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None  # noqa: ARG005
+    """Told after each step: the epoch under way (from 1), updates done in it, and all it has."""
 
 
 DEFAULT = Options()

@@ -2,6 +2,7 @@
 
 After every epoch the checkpoint is written first (it holds the epoch's record with its time) and
 then the journal's line, so that a resume can rewrite a line that is missing and never doubles one.
+Within a long epoch there are checkpoints too, which the journal knows nothing of.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Trial:
         self.epochs_done = self.step_in_epoch = self.step = 0
         self.history: list[Record] = []
         self.exact, self.earlier_s, self.started_ms = True, 0.0, _now_ms()
-        self.clock_start = time.perf_counter()
+        self.clock_start = self.checkpoint_clock = time.perf_counter()
         if resume:
             self._restore(resume)
         self._start_journal(resume)
@@ -126,6 +127,8 @@ class Trial:
             for images, labels in self.data.train.batches(self.epochs_done + 1, self.step_in_epoch):
                 if self.options.poll():
                     self.stop()
+                if self.checkpoint_due():
+                    self.write_checkpoint()
                 self.note(*self.learner.step(images, labels, self.lr(self.step), self.step))
                 yield self.step
             self.record(self.end_epoch(), self._test())
@@ -139,6 +142,7 @@ class Trial:
         self.epoch.note(self.step_in_epoch, loss, hits)
         self.step_in_epoch += 1
         self.step += 1
+        self.options.on_step(self.epochs_done + 1, self.step_in_epoch, self.epoch.steps)
 
     def end_epoch(self) -> dict[str, float]:
         """The epoch's training metrics; raises Diverged. Waits for the device."""
@@ -171,11 +175,19 @@ class Trial:
             metrics=metrics | tested,
         )
         self.history.append(record)
-        self._checkpoint()
+        self.write_checkpoint()
         journal.append(self.folder / JOURNAL, [record])
         self.options.on_record(record)
 
-    def _checkpoint(self) -> None:
+    def checkpoint_due(self) -> bool:
+        """Whether to write one before the next step. Reads the clock, and never the device."""
+        every, done = self.options.checkpoint_every_s, self.step_in_epoch - self.first_in_epoch
+        if every is None or not done:  # at the first step here there is nothing new to keep
+            return False
+        return time.perf_counter() - self.checkpoint_clock >= every
+
+    def write_checkpoint(self) -> None:
+        """Keep where training stands. Waits for the device."""
         header = Header(
             trial_id=self.spec.trial_id,
             epochs_done=self.epochs_done,
@@ -197,11 +209,12 @@ class Trial:
             losses=self.epoch.losses[: self.step_in_epoch],
             hits=self.epoch.hits[: self.step_in_epoch],
         )
+        self.checkpoint_clock = time.perf_counter()
 
     def stop(self) -> NoReturn:
         """End between two steps, resumable: raises Stopped."""
         if self.step_in_epoch:  # at an epoch's beginning the checkpoint is written already
-            self._checkpoint()
+            self.write_checkpoint()
         raise Stopped(
             f"stopped in epoch {self.epochs_done + 1} before step {self.step_in_epoch + 1} "
             f"of {self.epoch.steps}; it goes on from there"

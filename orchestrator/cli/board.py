@@ -171,7 +171,7 @@ class Board:
         accuracy = status.test_accuracy
         return [
             Text(self._labels.get(status.trial_id, status.trial_id), "cyan"),
-            _bar((status.epoch or 0) / max(status.epochs, 1)),
+            _bar(status.epochs_done / max(status.epochs, 1)),
             Text(epochs_text(status)),
             Text("" if accuracy is None else f"{accuracy:.1f} %"),
             Text("" if rate is None else f"{_short(rate)} img/s", "dim"),
@@ -223,7 +223,7 @@ def seconds_left(status: TrialStatus, spec: TrialSpec) -> float | None:
     images = costs.training_images(spec)
     if status.state != "running" or not status.images_per_second or not images:
         return None
-    return (status.epochs - (status.epoch or 0)) * images / status.images_per_second
+    return (status.epochs - status.epochs_done) * images / status.images_per_second
 
 
 def place(status: TrialStatus) -> str:

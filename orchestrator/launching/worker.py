@@ -53,6 +53,7 @@ class PackTask(BaseModel):
     graphs: bool = True
     decoders: int = 2
     decoder: Decoder = "auto"
+    checkpoint_every_s: float | None = 600.0
     beside: int = 0
     """How many other packs may share the device: an out-of-memory alone is final."""
 
@@ -128,13 +129,12 @@ def run_claimed(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Cla
     """Train the claimed trials to their results, or record why there are none."""
     with contextlib.ExitStack() as stack:
         try:
-            for _, claim in claimed:
-                stack.enter_context(Heartbeat(claim.folder))
+            beats = [stack.enter_context(Heartbeat(claim.folder)) for _, claim in claimed]
             logs = _Logs(stack, [claim.folder / LOG for _, claim in claimed])
             stack.enter_context(contextlib.redirect_stdout(logs))
             stack.enter_context(contextlib.redirect_stderr(logs))
             stack.enter_context(_own_code(store, claimed[0][0]))
-            _train(store, task, claimed)
+            _train(store, task, claimed, beats)
         except Exception as error:  # whatever it is, it belongs to these trials alone
             for _, claim in claimed:
                 if not liveness.ended(claim.folder):
@@ -160,7 +160,12 @@ def _own_code(store: Store, spec: TrialSpec) -> Iterator[None]:
         extend.use(None, "")
 
 
-def _train(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Claim]]) -> None:
+def _train(
+    store: Store,
+    task: PackTask,
+    claimed: Sequence[tuple[TrialSpec, Claim]],
+    beats: Sequence[Heartbeat],
+) -> None:
     # Only here and above does the orchestrator load the trainer's torch side: inside the worker.
     from trainer.packs.pack_training import train_pack
     from trainer.train import Options
@@ -169,9 +174,9 @@ def _train(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Claim]])
     pretrained = _pretrained(store, claimed[0][0])
 
     members = []
-    for spec, claim in claimed:
+    for (spec, claim), beat in zip(claimed, beats, strict=True):
         try:
-            members.append((claim, _member(store, task, spec, claim)))
+            members.append((claim, _member(store, task, spec, claim, beat)))
         except Exception as error:  # a checkpoint that cannot be read is this trial's alone
             _record(task, claim, error)
     options = Options(
@@ -182,6 +187,7 @@ def _train(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Claim]])
         graphs=task.graphs,
         decoders=task.decoders,
         decoder=task.decoder,
+        checkpoint_every_s=task.checkpoint_every_s,
         pretrained=pretrained,
         code=_code(store, claimed[0][0]),
         initial_weights=store.initial_weights_folder,
@@ -194,7 +200,7 @@ def _train(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Claim]])
             ownership.publish(store, claim)
 
 
-def _member(store: Store, task: PackTask, spec: TrialSpec, claim: Claim) -> Member:
+def _member(store: Store, task: PackTask, spec: TrialSpec, claim: Claim, beat: Heartbeat) -> Member:
     """The trial as a member of the pack, going on from its newest checkpoint if it has one."""
     from trainer import checkpoint
     from trainer.packs.pack_training import Member
@@ -205,7 +211,8 @@ def _member(store: Store, task: PackTask, spec: TrialSpec, claim: Claim) -> Memb
     if resume is not None:
         attempt = int(resume.folder.name)
         ownership.resumed(claim, ResumedFrom(attempt=attempt, epoch=resume.epoch))
-        _log(claim, f"goes on after epoch {resume.epoch}, from attempt {attempt}")
+        within = f", step {resume.step}" if resume.step else ""
+        _log(claim, f"goes on after epoch {resume.epoch}{within}, from attempt {attempt}")
 
     def on_record(record: Record) -> None:
         _log(claim, journal.line_for_people(record, spec.epochs))
@@ -217,6 +224,7 @@ def _member(store: Store, task: PackTask, spec: TrialSpec, claim: Claim) -> Memb
         resume=resume,
         poll=Watch(store, task, claim),
         on_record=on_record,
+        on_step=beat.note,
     )
 
 

@@ -129,9 +129,11 @@ def initial_weights_bytes(specs: Iterable[TrialSpec]) -> int:
 
 
 def trial_bytes(spec: TrialSpec) -> int:
-    """The most that a trial needs of the store while it trains: two checkpoints, its copy of the
-    initial weights, and what it leaves."""
-    return 2 * checkpoint_bytes(spec) + initial_weights_bytes([spec]) + kept_bytes(spec)
+    """The most that a trial needs of the store while it trains: two checkpoints, within an epoch
+    with each step's loss and hits, its copy of the initial weights, and what it leaves."""
+    steps = steps_per_epoch(training_images(spec) or 0, spec.batch_size)
+    checkpoints = 2 * (checkpoint_bytes(spec) + 2 * _FP32 * steps)
+    return checkpoints + initial_weights_bytes([spec]) + kept_bytes(spec)
 
 
 def _beginning(spec: TrialSpec) -> tuple[object, ...]:

@@ -2,11 +2,13 @@
 
 A claim is a numbered folder (ownership.py): a trial's attempt, or a lease. It is over when it says
 so, when its process is provably gone (same boot, same PID namespace, no such PID with that start
-time), or when its heartbeat is old by the file server's clock.
+time), or when its heartbeat is old by the file server's clock. What the heartbeat file holds says
+at which step its owner is, for people to look at.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -15,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from orchestrator.store.folder import ERROR, HEARTBEAT, START
 from trainer import files, results
@@ -26,6 +28,7 @@ HEARTBEAT_S = 15.0
 RELEASED = "released"
 """File in a lease that was given back."""
 _ENDS = (ERROR, results.RESULT, RELEASED)
+_BEAT_BYTES = 128
 
 
 class ResumedFrom(BaseModel):
@@ -59,6 +62,20 @@ class Start(BaseModel):
     def owner(self) -> str:
         """The process for a person: `host, pid 123, GPU 0`."""
         return f"{self.host}, pid {self.pid}{f', GPU {self.gpu}' if self.gpu else ''}"
+
+
+class Progress(BaseModel):
+    """What a heartbeat says of the epoch under way."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    epoch: int
+    """From 1."""
+    step: int
+    """Updates done in it."""
+    steps: int
+    """Updates that it has."""
+    seconds_since_step: float
 
 
 def this_process(sweep: str = "", launch: int = 0) -> Start:
@@ -117,10 +134,24 @@ def _last_beat(claim: Path) -> float:
     return 0.0
 
 
+def read_progress(claim: Path, now: float) -> Progress | None:
+    """Where the owner stands in its epoch; None where it has not said. `now`: the file server's
+    clock in seconds."""
+    try:
+        beat = (claim / HEARTBEAT).stat().st_mtime
+        said = Progress.model_validate_json((claim / HEARTBEAT).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    since = said.seconds_since_step + max(0.0, now - beat)
+    return said.model_copy(update={"seconds_since_step": since})
+
+
 class Heartbeat:
-    """Touches a claim's heartbeat file from a thread while its owner is at work."""
+    """Touches a claim's heartbeat file from a thread while its owner is at work, and writes the
+    step that the owner has told it last."""
 
     def __init__(self, claim: Path, interval_s: float = HEARTBEAT_S) -> None:
+        self._progress: tuple[int, int, int, float] | None = None
         self._path = claim / HEARTBEAT
         self._interval_s = interval_s
         self._over = threading.Event()
@@ -140,12 +171,26 @@ class Heartbeat:
         self._over.set()
         self._thread.join()
 
+    def note(self, epoch: int, step: int, steps: int) -> None:
+        """Take in a step (see Progress); the next beat writes it."""
+        self._progress = epoch, step, steps, time.monotonic()
+
     def _beat(self) -> None:
         while not self._over.wait(self._interval_s):
-            try:
+            with contextlib.suppress(OSError):  # away for a moment: the next beat tries again
+                self._write_progress()
+            with contextlib.suppress(OSError):  # also where the disk is full
                 os.utime(self._path)
-            except OSError:
-                continue  # the store is away for a moment: the next beat tries again
+
+    def _write_progress(self) -> None:
+        """Over what is there, at one length: a reader sees one whole line or the other."""
+        if self._progress is None:
+            return
+        epoch, step, steps, at = self._progress
+        since = time.monotonic() - at
+        said = Progress(epoch=epoch, step=step, steps=steps, seconds_since_step=since)
+        with self._path.open("r+b", buffering=0) as file:
+            file.write(said.model_dump_json().encode().ljust(_BEAT_BYTES))
 
 
 def _boot_id() -> str:

@@ -41,6 +41,19 @@ class TrialStatus:
     """Training time of a finished trial; in a pack that of the whole pack."""
     packed: int = 1
     """How many trials trained together with a finished one, itself included."""
+    step: int | None = None
+    """Updates done in the epoch under way, of a running trial that has said it; up to 15 s old."""
+    steps: int | None = None
+    """Updates that this epoch has."""
+    seconds_since_step: float | None = None
+    seconds_since_checkpoint: float | None = None
+    """Of a running trial: what a kill would cost now."""
+
+    @property
+    def epochs_done(self) -> float:
+        """Completed epochs, and the part that is done of the one under way."""
+        part = self.step / self.steps if self.step and self.steps else 0.0
+        return (self.epoch or 0) + part
 
 
 def count_states(statuses: Iterable[TrialStatus]) -> dict[State, int]:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -234,7 +235,7 @@ class Store(StoreFolder):
         state: State = "running"
         if failure is not None:
             state = "stopped" if failure.failure in ("stopped", "lost") else "failed"
-        return TrialStatus(
+        status = TrialStatus(
             trial_id,
             state,
             attempt=number,
@@ -247,6 +248,22 @@ class Store(StoreFolder):
             images_per_second=last.metrics.get("images_per_second") if last else None,
             started_ms=start.time_ms if start else None,
             updated_ms=last.time_ms if last else None,
+        )
+        return self._within_epoch(status) if state == "running" else status
+
+    def _within_epoch(self, status: TrialStatus) -> TrialStatus:
+        """The status with the step of a running trial, and the age of its newest checkpoint."""
+        now = self.server_time()
+        numbers = reversed(self.attempts(status.trial_id))
+        folders = [self.attempt_folder(status.trial_id, number) for number in numbers]
+        written = next(filter(None, map(_checkpoint_time, folders)), None)
+        if written is not None:
+            status = replace(status, seconds_since_checkpoint=max(0.0, now - written))
+        said = liveness.read_progress(folders[0], now) if folders else None
+        if said is None or said.epoch != (status.epoch or 0) + 1:  # of an epoch that is over by now
+            return status
+        return replace(
+            status, step=said.step, steps=said.steps, seconds_since_step=said.seconds_since_step
         )
 
     # -- clearing up -------------------------------------------------------------------------
@@ -291,6 +308,13 @@ def _summary_of(result_json: bytes) -> ResultSummary:
     if key and history.endswith((b"]}\n", b"]}")) and b"\0" not in history:
         return ResultSummary.model_validate_json(head + b"}")
     return Result.model_validate_json(result_json)
+
+
+def _checkpoint_time(attempt: Path) -> float | None:
+    try:
+        return (attempt / results.CHECKPOINT).stat().st_mtime
+    except OSError:
+        return None
 
 
 def _finished_status(trial_id: str, path: Path) -> TrialStatus | None:

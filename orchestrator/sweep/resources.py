@@ -19,6 +19,9 @@ Decoder = Literal["auto", "pil", "torchcodec"]
 MAX_CPUS = 1024
 MAX_PACK = 1024
 MAX_SHARES = 1000
+MAX_CHECKPOINT_S = 24 * 3600
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+_TIME = "^[1-9][0-9]{0,4}[smh]$"
 
 
 def _read_gpus(node: Any) -> Any:
@@ -70,6 +73,21 @@ def _read_decoders(node: Any) -> Any:
     return node if node.value != "auto" else "auto"
 
 
+def _read_every(node: Any) -> Any:
+    if not isinstance(node, Node):
+        return node
+    if node.raw.lower() in ("off", "false", "no"):
+        return "off"
+    if re.fullmatch(_TIME, node.raw) and _seconds(node.raw) <= MAX_CHECKPOINT_S:
+        return node.raw
+    allowed = "off, or a time from 1s to 24h such as 90s, 10m or 2h"
+    raise refusal(f"found {node.shown()}", allowed)
+
+
+def _seconds(time: str) -> int:
+    return int(time[:-1]) * _UNITS[time[-1]]
+
+
 _SHARE = Annotated[float, Field(ge=0, le=1)] | Annotated[str, Field(pattern="^1/[1-9][0-9]*$")]
 _GPUS = Literal["auto"] | _SHARE
 
@@ -103,6 +121,17 @@ class Resources:
     node has for each trial with a GPU, else two beside the trial's own CPUs."""
     decoder: Annotated[Decoder, reading({"enum": get_args(Decoder)})] = "auto"
     """What decodes images; `auto`: PIL."""
+    checkpoint_every: Annotated[
+        Literal["off"] | Annotated[str, Field(pattern=_TIME)],
+        BeforeValidator(_read_every, Literal["off", False] | Annotated[str, Field(pattern=_TIME)]),
+    ] = "10m"
+    """So long after the last checkpoint another one is written within an epoch; `off`: at the ends
+    of epochs only."""
+
+    @property
+    def checkpoint_every_s(self) -> float | None:
+        """`checkpoint_every` in seconds, None for `off`."""
+        return None if self.checkpoint_every == "off" else float(_seconds(self.checkpoint_every))
 
     def reserved_cpus(self, specs: Iterable[TrialSpec]) -> int:
         """CPUs that each of these trials is given, as far as the sweep file says."""

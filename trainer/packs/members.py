@@ -33,6 +33,7 @@ class Member:
     poll: Callable[[], bool] | None = None
     """Asked before each step whether this member alone is to stop; None: as in the options."""
     on_record: Callable[[Record], None] | None = None
+    on_step: Callable[[int, int, int], None] | None = None
 
     def options(self, common: Options) -> Options:
         """The pack's options with this member's own."""
@@ -40,6 +41,7 @@ class Member:
             common,
             poll=self.poll or common.poll,
             on_record=self.on_record or common.on_record,
+            on_step=self.on_step or common.on_step,
         )
 
 

@@ -79,7 +79,7 @@ class SharedForward(Pack):
             self.trials[index].begin_epoch()
         batches = body.data.train.batches(body.epochs_done + 1, body.step_in_epoch)
         for images, labels in batches:
-            active = self._stop_some(indices, body)
+            active = self._between_steps(indices, body)
             if not active:
                 return
             features = body.learner.training_features(images)
@@ -93,14 +93,17 @@ class SharedForward(Pack):
                 metrics[index] = self.trials[index].end_epoch()
         self._record(self._running_of(indices), metrics)
 
-    def _stop_some(self, indices: list[int], body: Trial) -> list[int]:
-        """Let those stop that are asked to; the ones that go on."""
+    def _between_steps(self, indices: list[int], body: Trial) -> list[int]:
+        """Let those stop that are asked to, and write checkpoints that are due; who goes on."""
         for index in self._running_of(indices):
             trial = self.trials[index]
             with self.alone(index):
                 if trial.options.poll():
                     _copy_statistics(body, trial)
                     trial.stop()
+                if trial.checkpoint_due():
+                    _copy_statistics(body, trial)
+                    trial.write_checkpoint()
         return self._running_of(indices)
 
     def _record(self, indices: list[int], metrics: dict[int, dict[str, float]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -22,6 +22,8 @@ from trainer.spec import TrialSpec
 
 EXAMPLES = ("bnsweep status", "bnsweep status quickstart -w")
 WATCH_S = 2.0
+OLD_S = 60.0
+"""A step or a checkpoint of this age is worth a word."""
 
 
 def status(
@@ -120,11 +122,24 @@ def _trial_table(launch: Launch, statuses: Iterable[TrialStatus]) -> Any:
 
 
 def progress_or_cause(status: TrialStatus, spec: TrialSpec) -> str:
-    """Of a running trial its speed, time left and host; of a failed or stopped one the cause."""
+    """Of a running trial its speed, time left, place in the epoch and host; of a failed or stopped
+    one the cause."""
     if status.state in ("failed", "stopped"):
         return status.cause
     if status.state != "running":
         return ""
     left, rate = seconds_left(status, spec), status.images_per_second
     parts = [f"{rate:.0f} img/s" if rate else "", f"{clock(left)} left" if left else ""]
-    return ", ".join(part for part in [*parts, place(status)] if part)
+    return ", ".join(part for part in [*parts, *_within_epoch(status), place(status)] if part)
+
+
+def _within_epoch(status: TrialStatus) -> Iterator[str]:
+    """The step, and how old it and the checkpoint are where that is more than a moment."""
+    if status.steps:
+        yield f"step {status.step}/{status.steps}"
+    for what, age in (
+        ("step", status.seconds_since_step),
+        ("checkpoint", status.seconds_since_checkpoint),
+    ):
+        if age is not None and age >= OLD_S:
+            yield f"last {what} {clock(age)} ago"

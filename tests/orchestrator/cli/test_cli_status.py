@@ -1,12 +1,18 @@
 """status on a store with a finished, a failed, a running and a pending trial."""
 
 import json
+import os
+import re
+import time
 
 import pytest
 from made_store import FAILED, FINISHED, PENDING, RUNNING, begun
 
 from orchestrator.cli.board import seconds_left
 from orchestrator.cli.commands.status import next_command, progress_or_cause
+from orchestrator.store import liveness, ownership
+from orchestrator.store.failures import Failure
+from orchestrator.store.folder import HEARTBEAT
 from orchestrator.store.records import TrialStatus
 from trainer import journal, results
 
@@ -71,6 +77,51 @@ def test_a_running_trial_shows_its_speed_and_the_time_it_has_left(bnsweep, launc
     status = launched.state(spec)
     assert seconds_left(status, spec) == 50.0  # an epoch of CIFAR-10 is 50,000 images
     assert progress_or_cause(status, spec).startswith("1000 img/s, 50 s left, ")
+
+
+def says(claim, age_s, **said):
+    """Let the trial's heartbeat say this, and make it and the checkpoint `age_s` old."""
+    beat, kept = claim.folder / HEARTBEAT, claim.folder / results.CHECKPOINT
+    beat.write_text(liveness.Progress(**said, seconds_since_step=0.0).model_dump_json())
+    kept.touch()
+    for path in (beat, kept):
+        os.utime(path, (time.time() - age_s,) * 2)
+
+
+def test_a_running_trial_shows_its_step_and_how_old_it_and_the_checkpoint_are(bnsweep, launched):
+    spec = RUNNING.changed(seed=9)
+    claim = begun(launched, spec)
+    says(claim, 125.0, epoch=2, step=1501, steps=5004)
+    status = launched.state(spec)
+    assert (status.step, status.steps) == (1501, 5004)
+    assert 125 <= status.seconds_since_step < 185
+    assert 125 <= status.seconds_since_checkpoint < 185
+    assert status.epochs_done == pytest.approx(1.3, abs=1e-3)
+    text = progress_or_cause(status, spec)
+    assert re.search(r"step 1501/5004, last step 2 min .*, last checkpoint 2 min ", text)
+    says(claim, 0.0, epoch=2, step=1501, steps=5004)
+    text = progress_or_cause(launched.state(spec), spec)
+    assert "step 1501/5004" in text
+    assert "ago" not in text
+
+
+def test_a_step_of_an_epoch_that_is_over_is_not_shown(launched):
+    spec = RUNNING.changed(seed=9)
+    says(begun(launched, spec), 0.0, epoch=1, step=390, steps=391)
+    status = launched.state(spec)
+    assert (status.epoch, status.step, status.steps) == (1, None, None)
+    assert status.seconds_since_checkpoint is not None
+
+
+def test_an_attempt_without_a_checkpoint_has_the_one_that_it_went_on_from(launched):
+    spec = RUNNING.changed(seed=9)
+    first = begun(launched, spec)
+    says(first, 1000.0, epoch=2, step=7, steps=391)
+    ownership.fail(first, Failure(failure="lost", cause="killed"))
+    begun(launched, spec)
+    status = launched.state(spec)
+    assert (status.attempt, status.step) == (2, None)
+    assert 1000 <= status.seconds_since_checkpoint < 1060
 
 
 @pytest.mark.parametrize(

@@ -282,6 +282,23 @@ def test_an_interrupted_launch_resumes_from_the_checkpoint(here, monkeypatch):
     assert log.splitlines()[0].endswith("goes on after epoch 1, from attempt 1")
 
 
+def test_a_trial_has_the_sweeps_time_between_checkpoints_and_tells_its_steps(here, monkeypatch):
+    from trainer.packs import pack_training
+
+    given = []
+
+    def dies_within_an_epoch(spec, folder, *, options, **more):
+        given.append(options)
+        raise errors.Stopped("as a preemption would")
+
+    monkeypatch.setattr(pack_training, "train", dies_within_an_epoch)
+    for every in ("90s", "off"):
+        sweep = SweepSpec(name=every, trials=(TINY,), resources=Resources(checkpoint_every=every))
+        launch(sweep, here, InlineLauncher)
+    assert [options.checkpoint_every_s for options in given] == [90, None]
+    assert all(isinstance(options.on_step.__self__, liveness.Heartbeat) for options in given)
+
+
 def heads(*rates):
     return [TINY.changed(trainable="output_only", lr=rate) for rate in rates]
 

@@ -213,6 +213,51 @@ def test_a_heartbeat_beats_until_the_attempt_ends(store):
     assert beat.stat().st_mtime == before
 
 
+def told(claim, interval_s=0.01, **beats):
+    """What the claim's heartbeat says after its owner's last step, once it says it."""
+    with liveness.Heartbeat(claim.folder, interval_s) as heartbeat:
+        heartbeat.note(**beats)
+        for _ in range(500):
+            found = liveness.read_progress(claim.folder, 0.0)
+            if found and found.step == beats["step"]:
+                return found
+            liveness.threading.Event().wait(0.01)
+    return None
+
+
+def test_a_heartbeat_says_at_which_step_its_owner_is(store):
+    claim = ownership.claim(store, SPEC, owner())
+    with liveness.Heartbeat(claim.folder, interval_s=0.01):
+        liveness.threading.Event().wait(0.05)
+    assert liveness.read_progress(claim.folder, 0.0) is None  # nothing was said yet
+    first = told(claim, epoch=2, step=5003, steps=5004)
+    assert (first.epoch, first.step, first.steps) == (2, 5003, 5004)
+    assert told(claim, epoch=3, step=1, steps=5004).step == 1  # shorter text over longer
+    beat = (claim.folder / HEARTBEAT).stat().st_mtime
+    later = liveness.read_progress(claim.folder, beat + 100).seconds_since_step
+    assert 100 <= later < 160
+    (claim.folder / HEARTBEAT).write_bytes(b"nonsense")
+    assert liveness.read_progress(claim.folder, beat) is None
+
+
+def test_a_heartbeat_beats_on_where_nothing_can_be_written(store, monkeypatch):
+    claim = ownership.claim(store, SPEC, owner(**OTHER_HOST))
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with liveness.Heartbeat(claim.folder, interval_s=0.01) as heartbeat:
+        monkeypatch.setattr(Path, "open", full)
+        heartbeat.note(1, 2, 3)
+        age(claim, liveness.STALE_S + 10)
+        for _ in range(500):
+            if liveness.alive(claim.folder, store.now()):
+                break
+            liveness.threading.Event().wait(0.01)
+        monkeypatch.undo()
+    assert liveness.alive(claim.folder, store.now())
+
+
 def test_a_result_that_appears_during_a_claim_is_published_and_not_trained_again(
     store, monkeypatch
 ):

@@ -179,10 +179,20 @@ def test_words_that_yaml_would_turn_into_something_else_are_read_as_meant():
         ("{kernels: auto, graphs: off}", Resources(graphs=False)),
         ("{decoders: 14, decoder: pil}", Resources(decoders=14, decoder="pil")),
         ("{decoders: auto, decoder: auto}", Resources()),
+        ("{checkpoint_every: 90s}", Resources(checkpoint_every="90s")),
+        ("{checkpoint_every: off}", Resources(checkpoint_every="off")),
+        ("{checkpoint_every: 10m}", Resources()),
     ],
 )
 def test_resources_are_read(text, resources):
     assert parse(f"resources: {text}").resources == resources
+
+
+@pytest.mark.parametrize(("every", "seconds"), [("off", None), ("90s", 90), ("2h", 7200)])
+def test_the_time_between_checkpoints_in_seconds(every, seconds):
+    assert Resources(checkpoint_every=every).checkpoint_every_s == seconds
+    changed = parse("", f"resources.checkpoint_every={every}")
+    assert changed.resources.checkpoint_every_s == seconds
 
 
 def test_set_replaces_the_values_of_an_axis():
