@@ -23,6 +23,7 @@ from orchestrator.cli import on_cluster
 from orchestrator.cli.verbs import VERBS as VERBS
 from orchestrator.cli.verbs import as_called
 from orchestrator.errors import BnsweepError
+from orchestrator.printable import printable
 
 INTERNAL_ERROR = 70
 """Exit code of a bug in bnsweep (EX_SOFTWARE); docs/contracts.md, "Exit codes", has the others."""
@@ -135,7 +136,7 @@ def _say(error: BaseException | None, *lines: str, code: int) -> int:
     if error is not None and os.environ.get("BNSWEEP_DEBUG"):
         # Libraries put the addresses they call into their errors, passwords included.
         trace = "".join(traceback.format_exception(error))
-        print(re.sub(r"(\w://)[^/\s@]+@", r"\1", trace), file=sys.stderr, end="")
+        print(printable(re.sub(r"(\w://)[^/\s@]+@", r"\1", trace)), file=sys.stderr, end="")
     for line in lines:
-        print(as_called(line), file=sys.stderr)
+        print(printable(as_called(line)), file=sys.stderr)
     return code

@@ -16,6 +16,7 @@ import typer.main
 
 from orchestrator.cli import screen
 from orchestrator.errors import UnreachableError
+from orchestrator.printable import printable
 
 LONG = ("launch", "resume")
 SHORT = ("status", "show", "logs", "stop", "discard", "sync", "audit", "report", "doctor", "gc")
@@ -151,5 +152,5 @@ def _run_long(verb: str, command: Any, context: typer.Context, chosen: dict[str,
 
 def _write(stream: str, text: str) -> None:
     target = sys.stdout if stream == "out" else sys.stderr
-    target.write(text)
+    target.write(printable(text, colours=True))
     target.flush()

@@ -21,6 +21,7 @@ from orchestrator.cli import screen
 from orchestrator.cli.board import Board
 from orchestrator.cli.verbs import as_called
 from orchestrator.launching.monitor import Observer
+from orchestrator.printable import printable
 from orchestrator.store.records import Launch, TrialStatus
 
 SUMMARY_S = 60.0
@@ -109,7 +110,7 @@ class InLines(WithBoard):
             self.note(self.board.summary())
 
     def note(self, text: str) -> None:
-        self._stream.write(f"{time.strftime('%H:%M:%S')} {as_called(text)}\n")
+        self._stream.write(f"{time.strftime('%H:%M:%S')} {printable(as_called(text))}\n")
         self._stream.flush()
 
 

@@ -1,19 +1,25 @@
-"""Where words go: results to standard output, everything else to standard error."""
+"""Where words go: results to standard output, everything else to standard error.
+
+All of them pass `printable` on their way: causes, logs, names and descriptions are other people's.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.verbs import as_called
+from orchestrator.printable import printable
 
 if TYPE_CHECKING:
     from orchestrator.reporting.tables import Table as ReportTable  # loads SciPy: a second
@@ -33,11 +39,23 @@ STATE_STYLES = {
 }
 
 
+class _PrintableConsole(Console):
+    """Whatever it draws, its text is printable."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """What rich makes of it, less what the text itself would do to a terminal."""
+        for segment in super().render(renderable, options):
+            ours = segment.control is not None
+            yield segment if ours else segment._replace(text=printable(segment.text))
+
+
 def console(file: IO[str] | None = None) -> Console:
     """A console on standard output (or `file`) that prints text as it is: no markup, no emoji."""
     file = file or sys.stdout
     narrow = file.isatty() or "COLUMNS" in os.environ
-    return Console(
+    return _PrintableConsole(
         file=file, markup=False, emoji=False, highlight=False, width=None if narrow else WIDE
     )
 
@@ -53,8 +71,14 @@ def say(text: str, style: str = "") -> None:
 
 
 def write(text: str) -> None:
-    """Pass text on exactly as it is."""
-    sys.stdout.write(text)
+    """Pass text on as it is, for programs."""
+    sys.stdout.write(printable(text))
+    sys.stdout.flush()
+
+
+def write_log(text: str) -> None:
+    """Show a log: its colours stay, and a line that was written over stands above the next."""
+    sys.stdout.write(printable(re.sub(r"\r\n?", "\n", text), colours=True))
     sys.stdout.flush()
 
 
@@ -76,7 +100,7 @@ def table(
         side: Literal["left", "right"] = "right" if name in right else "left"
         grid.add_column(name, justify=side, overflow="fold", no_wrap=name != columns[-1])
     for row in rows:
-        grid.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
+        grid.add_row(*(cell if isinstance(cell, Text) else printable(str(cell)) for cell in row))
     return grid
 
 
@@ -84,7 +108,7 @@ def _long_table(
     columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Container[str]
 ) -> Text:
     """The same columns as text without colours, where nothing folds."""
-    cells = [list(columns), *([str(cell) for cell in row] for row in rows)]
+    cells = [list(columns), *([printable(str(cell)) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     sides = [str.rjust if name in right else str.ljust for name in columns]
     lines = (
@@ -99,7 +123,7 @@ def entry(title: str, text: str) -> Table:
     grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     grid.add_column(style="bold", width=14, no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row(title, text)
+    grid.add_row(printable(title), printable(text))
     return grid
 
 

@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from orchestrator.cli import options, screen
+from orchestrator.printable import printable
 from orchestrator.settings import load as load_settings
 from orchestrator.store import lookup
 from orchestrator.store.folder import LOG
@@ -45,7 +46,8 @@ def _show_failures(store: Store, trial_id: str, attempts: list[int]) -> None:
         failure = store.failure_of(trial_id, number)
         if failure is not None:
             attempt = f"attempt {number} on {failure.host or 'an unknown host'}"
-            screen.show(Text(f"{attempt}, {failure.failure}: {failure.cause}", "red"))
+            cause = printable(f"{attempt}, {failure.failure}: {failure.cause}")
+            screen.show(Text(cause, "red"))
             if number == attempts[-1] and failure.traceback:
                 screen.show(failure.traceback.rstrip())
 
@@ -60,7 +62,7 @@ def _print_log(store: Store, trial_id: str, number: int, position: int) -> int:
     except FileNotFoundError:
         return position
     if text:
-        screen.write(text)
+        screen.write_log(text)
     return position
 
 
