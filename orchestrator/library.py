@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from orchestrator import extensions
 from orchestrator.errors import UserError
-from orchestrator.launching import driver
-from orchestrator.launching.driver import InlineLauncher, Launcher, Outcome
+from orchestrator.extensions import MLFLOW, RAY
+from orchestrator.launching import driver, progress
+from orchestrator.launching.driver import Launcher, Outcome
 from orchestrator.launching.monitor import Observer
 from orchestrator.launching.rounds import Order
 from orchestrator.planning import plan as planning
@@ -17,7 +22,6 @@ from orchestrator.settings import Settings
 from orchestrator.settings import load as load_settings
 from orchestrator.store.store import Store
 from orchestrator.sweep import sweep_spec
-from orchestrator.sweep.resources import Resources
 from orchestrator.sweep.sweep_spec import SweepSpec
 from orchestrator.tracking.tracker import Tracker
 from trainer.spec import TrialSpec
@@ -25,7 +29,7 @@ from trainer.spec import TrialSpec
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file that was read and checked."""
+    """A sweep that was read and checked."""
 
     spec: SweepSpec
 
@@ -38,6 +42,14 @@ class Sweep:
     def parse(cls, text: str, *overrides: str) -> Sweep:
         """The sweep in a YAML text."""
         return cls(sweep_spec.parse(text, "text", overrides))
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Sweep:
+        """The sweep that Python values describe, with a sweep file's keys; paths are from here.
+
+        Raises SweepError, a line a problem, each with its key.
+        """
+        return cls(sweep_spec.of(values))
 
     @property
     def name(self) -> str:
@@ -60,8 +72,8 @@ def launch(
     store: Path | str | None = None,
     data: Path | str | None = None,
     inline: bool = False,
-    launcher: Launcher | None = None,
-    tracker: Tracker | None = None,
+    launcher: Launcher | str = "",
+    tracker: Tracker | str = "",
     order: Order | None = None,
     observer: Observer | None = None,
 ) -> Outcome:
@@ -69,44 +81,47 @@ def launch(
 
     Trials train through Ray, and what Ray and MLflow print goes to the launch's log. `inline`: in
     this process, without Ray. `launcher`: through an object of your own (see `Launcher` in
-    orchestrator.launching.driver). `tracker`: an object of your own receives the metrics (see
-    `Tracker` in orchestrator.tracking.tracker), not the MLflow of MLFLOW_TRACKING_URI. `order`:
-    only some trials, failed ones again or not. `observer`: follows the launch (see `Observer` in
-    orchestrator.launching.monitor).
+    orchestrator.launching.driver) or one that a package offers by name. `tracker`: an object or a
+    name, too, that receives the metrics (see `Tracker` in orchestrator.tracking.tracker), not the
+    MLflow of MLFLOW_TRACKING_URI. `order`: only some trials, failed ones again or not. `observer`:
+    follows the launch (see `Observer` in orchestrator.launching.monitor, which itself shows
+    nothing); by default a notebook shows it, and elsewhere lines on standard error.
 
     Raises UnreachableError where the store or Ray cannot be used, UserError for a request that
-    no machine can meet.
+    no machine can meet, and for an unknown name.
     """
     settings = _settings(store, data)
-    through_ray = not inline and launcher is None
-    if through_ray and tracker is None:
+    launcher, tracker = launcher or ("inline" if inline else RAY), tracker or MLFLOW
+    if (launcher, tracker) == (RAY, MLFLOW):
         _check_tracker(settings)
-
-    def make_launcher() -> Launcher:
-        return launcher or (InlineLauncher() if inline else _ray_launcher(sweep.spec.resources))
-
-    return driver.launch(
-        sweep.spec,
-        settings,
-        make_launcher,
-        order=order,
-        observer=observer,
-        tracker=tracker or (lambda: connect(settings)),
-        output_to_log=through_ray,
-    )
-
-
-def connect(settings: Settings) -> Tracker:
-    """The tracker that the settings name."""
-    from orchestrator.tracking import mlflow_tracker  # heavy: loads MLflow
-
-    return mlflow_tracker.connect(settings)
+    # Made when they are needed: Ray and MLflow take seconds to load.
+    make_launcher = _maker("launcher", launcher, sweep.spec.resources)
+    make_tracker = _maker("tracker", tracker, settings)
+    with contextlib.nullcontext(observer) if observer else progress.showing() as follower:
+        return driver.launch(
+            sweep.spec,
+            settings,
+            make_launcher,
+            order=order,
+            observer=follower,
+            tracker=make_tracker,
+            output_to_log=launcher == RAY,
+        )
 
 
-def _ray_launcher(resources: Resources) -> Launcher:
-    from orchestrator.launching.ray_launcher import RayLauncher  # heavy: loads Ray
+def connect(settings: Settings, tracker: str = MLFLOW) -> Tracker:
+    """The tracker of this name; MLflow's is where the settings say. Raises UserError for an unknown
+    name, UnreachableError where it cannot be reached."""
+    made: Tracker = extensions.find("tracker", tracker)(settings)
+    return made
 
-    return RayLauncher(resources)
+
+def _maker(kind: extensions.Kind, given: Any, argument: Any) -> Callable[[], Any]:
+    """What gives the launcher or tracker: that of a name, made of `argument`, or itself."""
+    if not isinstance(given, str):
+        return lambda: given
+    make = extensions.find(kind, given)
+    return lambda: make(argument)
 
 
 def _check_tracker(settings: Settings) -> None:

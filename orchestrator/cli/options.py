@@ -65,6 +65,24 @@ Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 Inline = Annotated[
     bool, typer.Option("--inline", help="Train in this process, without Ray (for debugging).")
 ]
+Launcher = Annotated[
+    str,
+    typer.Option(
+        "--launcher",
+        metavar="NAME",
+        show_default=False,
+        help="Train through this launcher: ray (the default), inline, or an installed package's.",
+    ),
+]
+Tracker = Annotated[
+    str,
+    typer.Option(
+        "--tracker",
+        metavar="NAME",
+        show_default=False,
+        help="Send metrics to this tracker: mlflow (the default), or an installed package's.",
+    ),
+]
 Detach = Annotated[
     bool,
     typer.Option(

@@ -10,25 +10,29 @@ from typing import Any
 from rich.text import Text
 
 from orchestrator.cli import screen
-from orchestrator.cli.board import labels
 from orchestrator.errors import BnsweepError
+from orchestrator.extensions import MLFLOW
+from orchestrator.launching.board import labels
 from orchestrator.launching.driver import Outcome
 from orchestrator.library import Sweep, connect
 from orchestrator.settings import Settings
 from orchestrator.store.store import Store
 
 
-def show(sweep: Sweep, outcome: Outcome, settings: Settings) -> None:
-    """Print the end of a launch for a person: results to stdout, advice to stderr."""
+def show(sweep: Sweep, outcome: Outcome, settings: Settings, tracker: str = MLFLOW) -> None:
+    """Print the end of a launch for a person: results to stdout, advice to stderr.
+
+    `tracker`: the name of the one that received the metrics.
+    """
     screen.show("", *result_table(sweep, outcome, Store(settings.store)), "")
     screen.show(Text.assemble((f"{sweep.name}: ", "bold"), screen.counts(outcome.counts)))
     for line in failures(sweep, outcome):
         screen.say(line, "red")
-    for line in next_commands(sweep, outcome, charts(sweep, outcome, settings)):
+    for line in next_commands(sweep, outcome, charts(sweep, outcome, settings, tracker), tracker):
         screen.say(line)
 
 
-def show_json(sweep: Sweep, outcome: Outcome, settings: Settings) -> None:
+def show_json(sweep: Sweep, outcome: Outcome, settings: Settings, tracker: str = MLFLOW) -> None:
     """The last event of `launch --json`."""
     event = {
         "event": "ended",
@@ -37,7 +41,7 @@ def show_json(sweep: Sweep, outcome: Outcome, settings: Settings) -> None:
         "counts": outcome.counts,
         "exit_code": outcome.exit_code,
         "untracked_trials": outcome.backlog.trials,
-        "curves": charts(sweep, outcome, settings),
+        "curves": charts(sweep, outcome, settings, tracker),
         "store": str(settings.store),
     }
     screen.write(json.dumps(event) + "\n")
@@ -66,16 +70,21 @@ def failures(sweep: Sweep, outcome: Outcome) -> list[str]:
     return lines
 
 
-def charts(sweep: Sweep, outcome: Outcome, settings: Settings) -> str:
-    """Where to look at the curves: the sweep's page on the server, or the verb that serves one."""
-    if not settings.embedded_tracker and outcome.backlog.empty:
+def charts(sweep: Sweep, outcome: Outcome, settings: Settings, tracker: str = MLFLOW) -> str:
+    """Where to look at the curves: the sweep's page on the server, or the verb that serves one.
+
+    Empty where a package's tracker names no page.
+    """
+    own = tracker != MLFLOW
+    if (own or not settings.embedded_tracker) and outcome.backlog.empty:
         with contextlib.suppress(BnsweepError):  # away again: the verb says so when it is typed
-            return connect(settings).experiment_url(sweep.name)
-    return f"bnsweep ui {sweep.name}"
+            return connect(settings, tracker).experiment_url(sweep.name)
+    return "" if own else f"bnsweep ui {sweep.name}"
 
 
-def next_commands(sweep: Sweep, outcome: Outcome, curves: str) -> list[str]:
+def next_commands(sweep: Sweep, outcome: Outcome, curves: str, tracker: str = MLFLOW) -> list[str]:
     """What to type next."""
+    option, called = ("", "MLflow") if tracker == MLFLOW else (f" --tracker {tracker}", tracker)
     name, lines = sweep.name, []
     if outcome.exit_code == 4:
         lines.append(f"to go on:       bnsweep resume {name}")
@@ -83,9 +92,10 @@ def next_commands(sweep: Sweep, outcome: Outcome, curves: str) -> list[str]:
         lines.append(f"to try again:   bnsweep resume {name} --trial TRIAL")
     if outcome.backlog.trials:
         why = f" ({outcome.backlog.problem})" if outcome.backlog.problem else ""
-        lines.append(f"MLflow lacks {outcome.backlog.trials} trials{why}")
-        lines.append(f"to send them:   bnsweep sync {name}")
-    lines.append(f"curves:         {curves}")
+        lines.append(f"{called} lacks {outcome.backlog.trials} trials{why}")
+        lines.append(f"to send them:   bnsweep sync {name}{option}")
+    if curves:
+        lines.append(f"curves:         {curves}")
     lines.append(f"figures:        bnsweep report {name}")
     lines.append(f"each trial:     bnsweep status {name}")
     return lines

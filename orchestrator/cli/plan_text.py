@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator import settings
 from orchestrator.cli import screen
-from orchestrator.cli.board import clock, field_text
+from orchestrator.launching.board import clock, field_text
 from orchestrator.planning.plan import Group, Plan, Totals
 from orchestrator.sweep.resources import Resources
 from trainer.spec import TrialSpec

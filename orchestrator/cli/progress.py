@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from typing import IO
 
@@ -18,22 +16,17 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.cli import screen
-from orchestrator.cli.board import Board
 from orchestrator.cli.verbs import as_called
+from orchestrator.launching import progress
 from orchestrator.launching.monitor import Observer
-from orchestrator.printable import printable
+from orchestrator.launching.progress import TOLD, WithBoard, copy_of
 from orchestrator.store.records import Launch, TrialStatus
-
-SUMMARY_S = 60.0
-"""Without a terminal, the sweep's line comes this often."""
-_TOLD = ("failed", "stopped")
-"""What stays on the screen above the board."""
 
 
 @contextlib.contextmanager
 def following(*, as_json: bool, quiet: bool) -> Iterator[Observer]:
     """The observer that suits the options and the terminal."""
-    with _copy_of(sys.stdout if as_json else sys.stderr) as stream:
+    with copy_of(sys.stdout if as_json else sys.stderr) as stream:
         if as_json:
             yield AsJson(stream)
         elif quiet:
@@ -52,24 +45,6 @@ def following(*, as_json: bool, quiet: bool) -> Iterator[Observer]:
             yield InLines(stream)
 
 
-@contextlib.contextmanager
-def _copy_of(stream: IO[str]) -> Iterator[IO[str]]:
-    stream.flush()
-    with os.fdopen(os.dup(stream.fileno()), "w", buffering=1, encoding="utf-8") as copy:
-        yield copy
-
-
-class WithBoard(Observer):
-    """Keeps the board of what it follows."""
-
-    board: Board
-
-    def started(self, launch: Launch, statuses: Sequence[TrialStatus]) -> None:
-        """Begin the board."""
-        self.board = Board(launch)
-        self.board.start(statuses)
-
-
 class OnTerminal(WithBoard):
     """The board, drawn again at each look; failures and notes stay above it."""
 
@@ -82,7 +57,7 @@ class OnTerminal(WithBoard):
 
     def update(self, statuses: Sequence[TrialStatus]) -> None:
         for event in self.board.update(statuses):
-            if event.kind in _TOLD:
+            if event.kind in TOLD:
                 self._live.console.print(Text(event.text, screen.STATE_STYLES[event.kind]))
         self._live.update(self.board, refresh=True)
 
@@ -90,28 +65,11 @@ class OnTerminal(WithBoard):
         self._live.console.print(Text(as_called(text), "yellow"))
 
 
-class InLines(WithBoard):
-    """A line for each event, with its time; the sweep's own line now and then."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-        self._summary_at = time.monotonic() + SUMMARY_S
-
-    def started(self, launch: Launch, statuses: Sequence[TrialStatus]) -> None:
-        super().started(launch, statuses)
-        self.note(f"launch {launch.number} of {launch.sweep.name}: {self.board.summary()}")
-
-    def update(self, statuses: Sequence[TrialStatus]) -> None:
-        for event in self.board.update(statuses):
-            if event.kind != "epoch":  # those are left to the summary
-                self.note(event.text)
-        if time.monotonic() >= self._summary_at:
-            self._summary_at = time.monotonic() + SUMMARY_S
-            self.note(self.board.summary())
+class InLines(progress.InLines):
+    """The lines, with commands as the caller types them."""
 
     def note(self, text: str) -> None:
-        self._stream.write(f"{time.strftime('%H:%M:%S')} {printable(as_called(text))}\n")
-        self._stream.flush()
+        super().note(as_called(text))
 
 
 class AsJson(WithBoard):

@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator import doctor, library
+from orchestrator import doctor, extensions, library
 from orchestrator.cli import outcome_text, plan_text, progress, screen
 from orchestrator.errors import UserError
+from orchestrator.extensions import RAY
 from orchestrator.launching import data_check
 from orchestrator.launching import detach as background
 from orchestrator.launching.rounds import Order
@@ -28,7 +29,8 @@ class RunOptions:
 
     arguments: Sequence[str]
     """The command line as it was given: a detached launch runs it again."""
-    inline: bool
+    launcher: str
+    tracker: str
     detach: bool
     yes: bool
     quiet: bool
@@ -41,6 +43,8 @@ def run(sweep: Sweep, plan: Plan, order: Order, settings: Settings, options: Run
     Raises UserError before anything starts where the machine lacks what the trials need, and
     typer.Abort where the person at the terminal does not want to start them.
     """
+    extensions.find("launcher", options.launcher)
+    extensions.find("tracker", options.tracker)
     if not (options.as_json or options.quiet):
         for line in plan_text.summary(plan):
             screen.say(line)
@@ -54,13 +58,21 @@ def run(sweep: Sweep, plan: Plan, order: Order, settings: Settings, options: Run
             sweep,
             store=settings.store,
             data=settings.data,
-            inline=options.inline,
+            launcher=options.launcher,
+            tracker=options.tracker,
             order=order,
             observer=observer,
         )
     show_outcome = outcome_text.show_json if options.as_json else outcome_text.show
-    show_outcome(sweep, outcome, settings)
+    show_outcome(sweep, outcome, settings, options.tracker)
     return outcome.exit_code
+
+
+def chosen_launcher(inline: bool, launcher: str) -> str:
+    """The launcher that `--inline` and `--launcher` name together. Raises UserError for two."""
+    if inline and launcher not in ("", "inline"):
+        raise UserError(f"--inline: found --launcher {launcher} too; allowed: one of them")
+    return "inline" if inline else launcher or RAY
 
 
 def _check_machine(sweep: Sweep, plan: Plan, settings: Settings) -> None:

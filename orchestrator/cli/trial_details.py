@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.cli.board import when
+from orchestrator.launching.board import when
 from orchestrator.planning import costs, described, plan
 from orchestrator.store import liveness
 from orchestrator.store.store import Store

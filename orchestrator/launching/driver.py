@@ -23,6 +23,7 @@ from orchestrator.planning import costs
 from orchestrator.settings import Settings
 from orchestrator.store.records import STATES, Launch, Stop, StopMode, TrialStatus
 from orchestrator.store.store import Store
+from orchestrator.sweep.resources import Resources
 from orchestrator.sweep.sweep_spec import SweepSpec
 from orchestrator.tracking.forwarder import Backlog, Forwarder
 from orchestrator.tracking.tracker import Tracker
@@ -59,6 +60,11 @@ class InlineLauncher:
 
     def close(self) -> None:
         """Nothing was started."""
+
+
+def inline_launcher(_: Resources) -> Launcher:
+    """The launcher of this name; it takes what the machine has."""
+    return InlineLauncher()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 from orchestrator.errors import SweepError
 from orchestrator.sweep import overrides as command_line
-from orchestrator.sweep import own_code, sweep_file
+from orchestrator.sweep import own_code, python_values, sweep_file
 from orchestrator.sweep.expand import check_depths, expand
 from orchestrator.sweep.fields import Surroundings
 from orchestrator.sweep.own_code import OwnCode
@@ -21,7 +21,7 @@ from orchestrator.sweep.resources import Resources
 from orchestrator.sweep.yaml_text import MAX_BYTES, compose
 from trainer.spec import TrialSpec
 
-__all__ = ["Resources", "SweepError", "SweepSpec", "load", "parse"]
+__all__ = ["Resources", "SweepError", "SweepSpec", "load", "of", "parse"]
 
 
 class SweepSpec(BaseModel):
@@ -67,6 +67,12 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> SweepSpec:
     return parse(text, str(path), overrides, Path(path).parent)
 
 
+def of(values: Mapping[str, Any]) -> SweepSpec:
+    """The sweep that these values describe as a file would. Raises SweepError as `load`; a line of
+    it names the key, since there is no file."""
+    return parse(python_values.as_text(values), python_values.PLACE, lines=False)
+
+
 def _text(path: Path) -> str:
     """The file's text; neither a device nor a pipe, and no more than a sweep file may have."""
     if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
@@ -87,14 +93,21 @@ def _near(path: Path) -> str:
 
 
 def parse(
-    text: str, filename: str, overrides: Sequence[str] = (), folder: Path = Path()
+    text: str,
+    filename: str,
+    overrides: Sequence[str] = (),
+    folder: Path = Path(),
+    *,
+    lines: bool = True,
 ) -> SweepSpec:
-    """The sweep in a text; `filename` stands in messages. Raises SweepError as `load`.
+    """The sweep in a text; `filename` stands in messages, with the line or without `lines`. Raises
+    SweepError as `load`.
 
     `folder`: what files named in the text are relative to.
     """
     problems = Problems()
-    root = command_line.apply(compose(text, filename, problems), overrides, problems)
+    root = compose(text, filename, problems, line=lines)
+    root = command_line.apply(root, overrides, problems)
     described = own_code.read(root, folder, problems)
     around = Surroundings(folder)
     if described:

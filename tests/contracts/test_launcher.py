@@ -1,4 +1,5 @@
-"""What every launcher does alike: one suite for the inline launcher and Ray's."""
+"""What every launcher does alike: one suite for the inline launcher and Ray's, and for an installed
+package's that BNSWEEP_CONTRACT_LAUNCHER names."""
 
 import os
 import shutil
@@ -13,6 +14,7 @@ from made_code import written
 from PIL import Image
 from processes import alive, descendants
 
+from orchestrator import extensions
 from orchestrator.launching.driver import InlineLauncher, request_stop
 from orchestrator.launching.worker import PackTask
 from orchestrator.store import liveness
@@ -38,11 +40,16 @@ def other_processes():
     return set(descendants(os.getpid()))
 
 
-@pytest.fixture(scope="module", params=["inline", "ray"])
+OWN = os.environ.get("BNSWEEP_CONTRACT_LAUNCHER")
+
+
+@pytest.fixture(scope="module", params=[OWN] if OWN else ["inline", "ray"])
 def launcher(request, tmp_path_factory, other_processes):
     """One launcher for all tests of its kind: starting Ray takes seconds."""
-    if request.param == "inline":
-        yield InlineLauncher()
+    if request.param != "ray":
+        launcher = extensions.find("launcher", request.param)(Resources(cpus=1, gpus=0.0))
+        yield launcher
+        launcher.close()
         return
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("RAY_")]:

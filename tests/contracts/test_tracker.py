@@ -1,9 +1,12 @@
-"""What every tracker does alike: one suite for the one in memory and MLflow's."""
+"""What every tracker does alike: one suite for the one in memory and MLflow's, and for an installed
+package's that BNSWEEP_CONTRACT_TRACKER names."""
 
+import os
 import uuid
 
 import pytest
 
+from orchestrator import extensions, settings
 from orchestrator.errors import UnreachableError
 from orchestrator.tracking.memory_tracker import MemoryTracker
 from orchestrator.tracking.tracker import (
@@ -20,10 +23,13 @@ POINT = Point("train/loss", 0.5, 1_700_000_000_000, 3)
 
 
 SETTINGS = {"database": "mlflow_settings", "server": "server_settings"}
+OWN = os.environ.get("BNSWEEP_CONTRACT_TRACKER")
 
 
-@pytest.fixture(params=["memory", *SETTINGS])
-def tracker(request):
+@pytest.fixture(params=[OWN] if OWN else ["memory", *SETTINGS])
+def tracker(request, tmp_path):
+    if OWN:
+        return extensions.find("tracker", OWN)(settings.load(tmp_path))
     if request.param == "memory":
         return MemoryTracker()
     from orchestrator.tracking import mlflow_tracker

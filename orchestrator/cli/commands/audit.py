@@ -7,6 +7,7 @@ from dataclasses import asdict
 from rich.text import Text
 
 from orchestrator.cli import options, screen
+from orchestrator.extensions import MLFLOW
 from orchestrator.library import connect
 from orchestrator.settings import load as load_settings
 from orchestrator.store import lookup
@@ -18,6 +19,7 @@ EXAMPLES = ("bnsweep audit quickstart", "bnsweep audit --json")
 
 def audit(
     name: options.OptionalSweepName = "",
+    tracker_name: options.Tracker = "",
     as_json: options.Json = False,
     store_folder: options.StoreFolder = None,
 ) -> int:
@@ -28,7 +30,7 @@ def audit(
     settings = load_settings(store_folder)
     store = Store(settings.store)
     sweeps = lookup.sweep_names(store, name)
-    tracker = connect(settings)
+    tracker = connect(settings, tracker_name or MLFLOW)
     checks_of = {sweep: prove(store, sweep, tracker) for sweep in sweeps}
     ok = all(check.ok for checks in checks_of.values() for check in checks)
     if as_json:

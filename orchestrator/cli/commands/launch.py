@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import options
-from orchestrator.cli.run_sweep import RunOptions, run
+from orchestrator.cli.run_sweep import RunOptions, chosen_launcher, run
+from orchestrator.extensions import MLFLOW
 from orchestrator.launching.rounds import Order
 from orchestrator.library import Sweep
 from orchestrator.planning import limits
@@ -28,6 +29,8 @@ def launch(
     sweep_file: options.SweepFile,
     overrides: options.Overrides = [],  # noqa: B006  # typer copies it
     inline: options.Inline = False,
+    launcher: options.Launcher = "",
+    tracker: options.Tracker = "",
     detach: options.Detach = False,
     retry_failed: RetryFailed = True,
     no_wait: options.NoWait = False,
@@ -44,5 +47,13 @@ def launch(
     plan = sweep.plan(store_folder)
     limits.check(plan, max_gpu_hours, max_memory)
     order = Order(retry_failed=retry_failed, wait=not no_wait)
-    chosen = RunOptions(context.obj, inline, detach, yes, quiet, as_json)
+    chosen = RunOptions(
+        context.obj,
+        chosen_launcher(inline, launcher),
+        tracker or MLFLOW,
+        detach,
+        yes,
+        quiet,
+        as_json,
+    )
     return run(sweep, plan, order, load_settings(store_folder, data_folder), chosen)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import typer
 
 from orchestrator.cli import options, screen
-from orchestrator.cli.run_sweep import RunOptions, run
+from orchestrator.cli.run_sweep import RunOptions, chosen_launcher, run
 from orchestrator.errors import UserError
+from orchestrator.extensions import MLFLOW
 from orchestrator.launching.rounds import Order
 from orchestrator.library import Sweep
 from orchestrator.settings import load as load_settings
@@ -21,6 +22,8 @@ def resume(
     name: options.SweepName,
     trials: options.TrialIds = [],  # noqa: B006  # typer copies it
     inline: options.Inline = False,
+    launcher: options.Launcher = "",
+    tracker: options.Tracker = "",
     detach: options.Detach = False,
     no_wait: options.NoWait = False,
     yes: options.Yes = False,
@@ -44,5 +47,13 @@ def resume(
     if (code := sweep.spec.code) and not (quiet or as_json):
         screen.say(f"code: {code.path.name}, sha256 {code.sha256}, as the store has it")
     order = Order(trial_ids, wait=not no_wait)
-    chosen = RunOptions(context.obj, inline, detach, yes, quiet, as_json)
+    chosen = RunOptions(
+        context.obj,
+        chosen_launcher(inline, launcher),
+        tracker or MLFLOW,
+        detach,
+        yes,
+        quiet,
+        as_json,
+    )
     return run(sweep, sweep.plan(store_folder), order, settings, chosen)

@@ -12,8 +12,16 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.cli import options, screen
-from orchestrator.cli.board import Board, clock, epochs_text, labels, place, seconds_left, when
 from orchestrator.errors import UserError
+from orchestrator.launching.board import (
+    Board,
+    clock,
+    epochs_text,
+    labels,
+    place,
+    seconds_left,
+    when,
+)
 from orchestrator.settings import load as load_settings
 from orchestrator.store import lookup
 from orchestrator.store.records import Launch, TrialStatus, count_states

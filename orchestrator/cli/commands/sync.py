@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from orchestrator.cli import options, screen
+from orchestrator.extensions import MLFLOW
 from orchestrator.library import connect
 from orchestrator.settings import load as load_settings
 from orchestrator.store import lookup
@@ -17,6 +18,7 @@ EXAMPLES = ("bnsweep sync quickstart", "bnsweep sync")
 
 def sync(
     name: options.OptionalSweepName = "",
+    tracker_name: options.Tracker = "",
     as_json: options.Json = False,
     store_folder: options.StoreFolder = None,
 ) -> int:
@@ -24,7 +26,7 @@ def sync(
     settings = load_settings(store_folder)
     store = Store(settings.store)
     sweeps = lookup.sweep_names(store, name)
-    tracker = connect(settings)
+    tracker = connect(settings, tracker_name or MLFLOW)
     backlogs = {sweep: forwarder.sync(store, sweep, tracker) for sweep in sweeps}
     if as_json:
         screen.show_json({"sweeps": [{"sweep": s, **asdict(b)} for s, b in backlogs.items()]})

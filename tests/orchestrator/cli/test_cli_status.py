@@ -8,8 +8,8 @@ import time
 import pytest
 from made_store import FAILED, FINISHED, PENDING, RUNNING, begun
 
-from orchestrator.cli.board import seconds_left
 from orchestrator.cli.commands.status import next_command, progress_or_cause
+from orchestrator.launching.board import seconds_left
 from orchestrator.store import liveness, ownership
 from orchestrator.store.failures import Failure
 from orchestrator.store.folder import HEARTBEAT

@@ -5,9 +5,9 @@ import re
 
 import pytest
 from made_store import FAILED, RUNNING, begun
+from orchestrator.cli.board import Board
 from terminal import Terminal
 
-from orchestrator.cli.board import Board
 from orchestrator.cli.progress import InLines
 from orchestrator.store import ownership
 from orchestrator.store.failures import Failure

@@ -6,7 +6,7 @@ import io
 import pytest
 from rich.console import Console
 
-from orchestrator.cli.board import Board, Event, clock, labels
+from orchestrator.launching.board import Board, Event, clock, labels
 from orchestrator.planning import costs
 from orchestrator.store.records import Launch, TrialStatus
 from trainer.spec import TrialSpec
