@@ -92,7 +92,7 @@ def test_a_trials_status_has_the_keys_that_are_listed():
 @pytest.mark.parametrize(
     ("command", "outer", "record"),
     [
-        ("| `audit --json` |", ["ok", "checks", "sweep"], Check),
+        ("| `audit --json` |", ["ok", "mended", "checks", "sweep"], Check),
         ("| `sync --json` |", ["sweeps", "sweep"], Backlog),
         ("| `doctor --json` |", ["ok", "exit_code", "checks"], Finding),
     ],

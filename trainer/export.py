@@ -12,10 +12,9 @@ import pickle
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
-from trainer import extend
+from trainer import extend, files, results
 from trainer.errors import DataError
 from trainer.files import write_atomically
 from trainer.learner import Learner
@@ -76,10 +75,10 @@ def _plain(state: dict[str, Tensor], steps: int) -> dict[str, Tensor]:
 def _result(folder: Path) -> Result:
     path = folder / RESULT
     try:
-        return Result.model_validate_json(path.read_bytes(), strict=False)
+        return results.parse(files.read(path))
     except FileNotFoundError as error:
         raise DataError(f"{folder}: no finished trial lies here (no {RESULT})") from error
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a result") from error
 
 

@@ -6,8 +6,11 @@ content or the new, never half of it.
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,10 +67,32 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+class NotAFile(OSError):
+    """Something else stands where a file should: a folder, a pipe, a device."""
+
+
+def read(path: Path) -> bytes:
+    """The content of a regular file. Raises OSError; NotAFile at once where a pipe would never
+    answer."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NotAFile(errno.EINVAL, "is no regular file", str(path))
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal digest of a regular file's content. Raises OSError as `read` does."""
+    return hashlib.sha256(read(path)).hexdigest()
+
+
 def read_json(path: Path, kind: type[Record]) -> Record | None:
     """The record in a file; None where the file is missing, damaged or cannot be read."""
     try:
-        return kind.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(read(path))
     except (OSError, ValidationError):
         return None
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from trainer import files
+
 
 class Record(BaseModel):
     """One line of a journal: what was measured at the end of `epoch` (0: before training)."""
@@ -40,8 +42,8 @@ def read(path: Path) -> list[Record]:
     What stands after a damaged line has no known predecessor, so it is not read.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
-    except (FileNotFoundError, NotADirectoryError):
+        lines = files.read(path).split(b"\n")
+    except (FileNotFoundError, NotADirectoryError, files.NotAFile):
         return []
     records: list[Record] = []
     for line in lines[:-1]:  # a line without its newline was not completely written
@@ -61,6 +63,11 @@ def rewrite(path: Path, records: Iterable[Record]) -> None:
     new.unlink(missing_ok=True)
     append(new, records)
     os.replace(new, path)
+
+
+def same(one: Iterable[Record], other: Iterable[Record]) -> bool:
+    """Whether both hold the same records; a metric that is not a number equals itself."""
+    return [r.model_dump_json() for r in one] == [r.model_dump_json() for r in other]
 
 
 def line_for_people(record: Record, epochs: int) -> str:

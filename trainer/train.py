@@ -16,7 +16,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from trainer import checkpoint, extend, freezing, journal, numerics, optim
+from trainer import checkpoint, extend, freezing, journal, numerics, optim, results
 from trainer.checkpoint import Header, Resume
 from trainer.data import splits
 from trainer.data.splits import Data
@@ -255,10 +255,11 @@ class Trial:
             counts=learner.counts,
             numerics=self.numerics,
             digests=self.digests | {"final": learner.final_digest()},
+            artifacts=results.digests_under(artifacts),
             spec=self.spec,
             history=self.history,
         )
-        write_json(self.folder / RESULT, result)
+        results.write(self.folder / RESULT, result)
         return result
 
     def _prove_freeze(self) -> None:

@@ -85,7 +85,7 @@ def this_process(sweep: str = "", launch: int = 0) -> Start:
         boot_id=_boot_id(),
         pid_namespace=_pid_namespace(),
         pid=os.getpid(),
-        process_start=_process_start(os.getpid()),
+        process_start=process_start(os.getpid()),
         time_ms=time.time_ns() // 1_000_000,
         gpu=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         sweep=sweep,
@@ -104,7 +104,7 @@ def provably_gone(start: Start) -> bool:
         return False
     if start.pid_namespace != _pid_namespace():
         return False
-    return _process_start(start.pid) != start.process_start and not _hidden(start.pid)
+    return process_start(start.pid) != start.process_start and not _hidden(start.pid)
 
 
 def ended(claim: Path) -> bool:
@@ -204,7 +204,7 @@ def _pid_namespace() -> str:
         return ""
 
 
-def _process_start(pid: int) -> str:
+def process_start(pid: int) -> str:
     """Field 22 of /proc/PID/stat; empty where there is no such process, or only its zombie."""
     fields = _first_line(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
     if len(fields) < 20 or fields[0] in "ZX":

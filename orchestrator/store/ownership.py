@@ -19,14 +19,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from orchestrator.store import liveness
 from orchestrator.store.failures import Failure
 from orchestrator.store.folder import ATTEMPTS, ERROR, START, StoreFolder, numbers
 from orchestrator.store.liveness import ResumedFrom, Start
 from trainer import files, results
-from trainer.results import Result
 from trainer.spec import TrialSpec
 
 _RESERVE = ".reserve"
@@ -116,36 +113,37 @@ def claim(store: StoreFolder, spec: TrialSpec, owner: Start) -> Claim | None:
         looked_at,
         owner,
         store.now,
-        is_done=lambda: _finished_or_published(store, trial_id),
+        is_done=lambda: finished_or_published(store, trial_id),
         prepare=lambda attempt: (attempt / _RESERVE).write_bytes(bytes(_RESERVE_BYTES)),
     )
     return Claim(trial_id, int(attempt.name), attempt, owner) if attempt else None
 
 
-def _finished_or_published(store: StoreFolder, trial_id: str) -> bool:
-    """Whether there is a result; one whose attempt died before linking it is linked now.
+def finished_or_published(store: StoreFolder, trial_id: str) -> bool:
+    """Whether there is a whole result, a damaged one set aside; one whose attempt died before
+    linking it is linked now.
 
     Raises OSError where it cannot be read now: what nobody can read may still be whole.
     """
     target = store.trial_folder(trial_id) / results.RESULT
-    if target.exists():
-        if _readable_result(target):
+    if os.path.lexists(target):
+        if _readable_result(target, trial_id):
             return True
         os.replace(target, target.with_suffix(f".damaged-{time.time_ns()}"))
     for number in reversed(store.attempts(trial_id)):
         attempt = store.attempt_folder(trial_id, number)
-        if _readable_result(attempt / results.RESULT):
+        if _readable_result(attempt / results.RESULT, trial_id):
             files.link_once(attempt / results.RESULT, target)
             return True
     return False
 
 
-def _readable_result(path: Path) -> bool:
+def _readable_result(path: Path, trial_id: str) -> bool:
+    """Whether the trial's result is there and whole, as a look at its state finds it."""
     try:
-        Result.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, ValidationError):
+        return results.parse(files.read(path)).trial_id == trial_id
+    except (FileNotFoundError, files.NotAFile, ValueError):
         return False
-    return True
 
 
 def resumed(claim: Claim, resumed_from: ResumedFrom | None) -> None:

@@ -33,7 +33,7 @@ from orchestrator.store.folder import ATTEMPTS, ERROR, NAME, PULLED, StoreFolder
 from orchestrator.store.records import Launch, State, Stop, TrialStatus
 from trainer import files, journal, results
 from trainer.journal import Record
-from trainer.results import Result, ResultSummary
+from trainer.results import Result
 from trainer.spec import TrialSpec
 
 
@@ -135,8 +135,13 @@ class Store(StoreFolder):
         return files.read_json(self.trial_folder(trial_id) / results.SPEC, TrialSpec)
 
     def result(self, trial_id: str) -> Result | None:
-        """The whole result; None where the trial is not finished or the file is damaged."""
-        return files.read_json(self.trial_folder(trial_id) / results.RESULT, Result)
+        """The whole result; None where the trial is not finished, or its result is damaged, edited
+        or another trial's."""
+        try:
+            result = results.parse(files.read(self.trial_folder(trial_id) / results.RESULT))
+        except (OSError, ValueError):
+            return None
+        return result if result.trial_id == trial_id else None
 
     def pulled(self, trial_id: str) -> bool:
         """Whether the trial is finished because `pull` has brought it from another store."""
@@ -298,18 +303,6 @@ class Store(StoreFolder):
         return target
 
 
-def _summary_of(result_json: bytes) -> ResultSummary:
-    """All of a result but its history, which is most of the file and stays unparsed.
-
-    Only a lost end or lost blocks are looked for in it; what is not plainly whole is read like any
-    whole result, so that both ways see the same damage. Raises ValidationError.
-    """
-    head, key, history = result_json.partition(b',"history":[')
-    if key and history.endswith((b"]}\n", b"]}")) and b"\0" not in history:
-        return ResultSummary.model_validate_json(head + b"}")
-    return Result.model_validate_json(result_json)
-
-
 def _checkpoint_time(attempt: Path) -> float | None:
     try:
         return (attempt / results.CHECKPOINT).stat().st_mtime
@@ -320,17 +313,15 @@ def _checkpoint_time(attempt: Path) -> float | None:
 def _finished_status(trial_id: str, path: Path) -> TrialStatus | None:
     """The state of a trial that has a result; else None."""
     try:
-        result = _summary_of(path.read_bytes())
+        result = results.parse_summary(files.read(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except (files.NotAFile, ValueError):
+        return _with_bad_result(trial_id, f"{path} is damaged")
     except OSError as error:
         raise UnreachableError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValidationError:
-        return TrialStatus(
-            trial_id,
-            "failed",
-            cause=f"{path} is damaged; resume sets it aside and trains the trial again",
-        )
+    if result.trial_id != trial_id:
+        return _with_bad_result(trial_id, f"{path} is another trial's")
     packed = result.numerics.get("packed")
     return TrialStatus(
         trial_id,
@@ -344,3 +335,8 @@ def _finished_status(trial_id: str, path: Path) -> TrialStatus | None:
         seconds=result.seconds,
         packed=packed if isinstance(packed, int) else 1,
     )
+
+
+def _with_bad_result(trial_id: str, what: str) -> TrialStatus:
+    cause = f"{what}; resume sets it aside and trains the trial again"
+    return TrialStatus(trial_id, "failed", cause=cause)

@@ -7,13 +7,14 @@ other content is marked, so that the next `sync` compares all of it.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.errors import UserError
 from orchestrator.store import gc, lookup
-from orchestrator.store.records import STATES
+from orchestrator.store.records import STATES, Launch
 from orchestrator.store.store import Store
 from orchestrator.tracking import cursor
 from orchestrator.tracking.desired import (
@@ -23,10 +24,10 @@ from orchestrator.tracking.desired import (
     trial_fingerprint,
 )
 from orchestrator.tracking.tracker import Run, Tracker, points_of
-from trainer import results
-from trainer.journal import Record
+from trainer import journal, results
 from trainer.spec import TrialSpec
 
+_MEND = "bnsweep audit --mend"
 MOST_FINDINGS = 20
 """So many of a check are spelled out."""
 
@@ -45,9 +46,10 @@ def audit(store: Store, sweep_name: str, tracker: Tracker | None) -> list[Check]
     was never launched, UnreachableError where the tracker cannot be reached."""
     launch = lookup.launch_of(store, sweep_name)
     checks = [
-        _trials(store, launch.specs),
+        _trials(store, launch),
         _folders(store),
         _journals(store, launch.specs),
+        _files(store, launch.specs),
         _checkpoints(store),
     ]
     if any(spec.code_sha256 for spec in launch.specs):
@@ -69,30 +71,30 @@ def _check(name: str, findings: Iterable[str], fine: str) -> Check:
 # -- the store -----------------------------------------------------------------------------------
 
 
-def _trials(store: Store, specs: Sequence[TrialSpec]) -> Check:
+def _trials(store: Store, launch: Launch) -> Check:
     """Planned = finished + failed + stopped + pending + running, each trial planned once."""
+    specs = launch.specs
     states = Counter(store.state(spec).state for spec in specs)
     findings = [
         f"{trial_id}: is planned {count} times (mend the sweep file)"
         for trial_id, count in Counter(spec.trial_id for spec in specs).items()
         if count > 1
     ]
-    findings += [f for spec in specs if (f := _result_problem(store, spec))]
+    findings += [f for spec in specs if (f := _result_problem(store, launch.sweep.name, spec))]
     sums = " + ".join(f"{states[state]} {state}" for state in STATES)
     return _check("trials", findings, f"{len(specs)} planned = {sums}")
 
 
-def _result_problem(store: Store, spec: TrialSpec) -> str:
+def _result_problem(store: Store, sweep: str, spec: TrialSpec) -> str:
     path = store.trial_folder(spec.trial_id) / results.RESULT
-    if not path.exists():
+    if not os.path.lexists(path):
         return ""
     result = store.result(spec.trial_id)
     if result is None:
-        # Damage inside the history does not show in the state: then no resume sets it aside.
-        verb = "discard" if store.state(spec).state == "finished" else "resume"
-        return f"{spec.trial_id}: its {results.RESULT} is damaged (bnsweep {verb})"
-    if result.trial_id != spec.trial_id or result.spec != spec:
-        return f"{spec.trial_id}: its result is another trial's (bnsweep discard)"
+        what = "is damaged, was edited or is another trial's"
+        return f"{spec.trial_id}: its {results.RESULT} {what} (bnsweep resume {sweep})"
+    if result.spec != spec:
+        return f"{spec.trial_id}: its result is another trial's (bnsweep discard {spec.trial_id})"
     return ""
 
 
@@ -108,9 +110,9 @@ def _folders(store: Store) -> Check:
         if trial_id not in known and not damaged and trial_id not in pulled:
             findings.append(f"{trial_id}: no launch names this trial (bnsweep gc)")
         elif spec is None:
-            findings.append(f"{trial_id}: its {results.SPEC} is damaged (bnsweep discard)")
+            findings.append(f"{trial_id}: its {results.SPEC} is damaged ({_MEND})")
         elif spec.trial_id != trial_id:
-            findings.append(f"{trial_id}: its spec is {spec.trial_id}'s (bnsweep discard)")
+            findings.append(f"{trial_id}: its spec is {spec.trial_id}'s ({_MEND})")
     brought = f", {len(pulled)} of them pulled" if pulled else ""
     fine = f"{len(trial_ids)} trial folders, each of a known spec{brought}"
     return _check("folders", findings, fine)
@@ -123,16 +125,29 @@ def _journals(store: Store, specs: Sequence[TrialSpec]) -> Check:
         result = store.result(spec.trial_id)  # before the journal, which may still grow
         records = store.journal(spec.trial_id)
         if [record.epoch for record in records] != list(range(len(records))):
-            findings.append(f"{spec.trial_id}: its journal lacks epochs (bnsweep discard)")
-        if result is not None and _identities(result.history) != _identities(records):
-            findings.append(
-                f"{spec.trial_id}: its journal is not its result's history (bnsweep discard)"
-            )
+            remedy = _MEND if result else f"bnsweep discard {spec.trial_id}"
+            findings.append(f"{spec.trial_id}: its journal lacks epochs ({remedy})")
+        elif result is not None and not journal.same(result.history, records):
+            findings.append(f"{spec.trial_id}: its journal is not its result's history ({_MEND})")
     return _check("journals", findings, "every epoch once, each result's history the journal's")
 
 
-def _identities(records: Sequence[Record]) -> list[tuple[str, int, int, float | str]]:
-    return sorted(point.identity for point in points_of(records))
+def _files(store: Store, specs: Sequence[TrialSpec]) -> Check:
+    """The artifacts of each finished trial are there as its result names them."""
+    findings, count = [], 0
+    for spec in specs:
+        result = store.result(spec.trial_id)
+        if result is None or not result.artifacts:  # a result of before it named them
+            continue
+        folder = store.attempt_folder(spec.trial_id, result.attempt) / results.ARTIFACTS
+        there = results.digests_under(folder)
+        count += len(result.artifacts)
+        if bad := sorted(n for n, sha256 in result.artifacts.items() if there.get(n) != sha256):
+            findings.append(
+                f"{spec.trial_id}: missing or changed in {results.ARTIFACTS}: {', '.join(bad)} "
+                f"(bnsweep discard {spec.trial_id}, and resume trains it again)"
+            )
+    return _check("files", findings, f"{count} artifacts, each as its result names it")
 
 
 def _checkpoints(store: Store) -> Check:

@@ -101,5 +101,5 @@ def _finish(store: Store, spec: TrialSpec) -> None:
         return
     attempt.mkdir(parents=True)
     (folder / results.SPEC).write_text(spec.model_dump_json() + "\n")
-    (attempt / results.RESULT).write_text(made(spec).model_dump_json() + "\n")
+    (attempt / results.RESULT).write_bytes(results.content_of(made(spec)))
     os.link(attempt / results.RESULT, folder / results.RESULT)

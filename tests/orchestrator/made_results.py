@@ -37,10 +37,12 @@ def made(
         )
         for epoch in range(spec.epochs + 1)
     ]
+    last = {**history[-1].metrics, "test/accuracy": accuracy, **(metrics or {})}
+    history[-1] = history[-1].model_copy(update={"metrics": last})
     return Result(
         trial_id=spec.trial_id,
         config_id=spec.config_id,
-        metrics={**history[-1].metrics, "test/accuracy": accuracy, **(metrics or {})},
+        metrics=last,
         attempt=1,
         epochs=spec.epochs,
         seconds=1.0,

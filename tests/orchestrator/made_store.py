@@ -9,7 +9,7 @@ from orchestrator.store.failures import Failure
 from orchestrator.store.folder import LOG
 from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
-from trainer import files, journal, results
+from trainer import journal, results
 from trainer.spec import TrialSpec
 
 SPECS = tuple(TrialSpec(depth=14, trainable="bn_only", epochs=3, seed=seed) for seed in range(4))
@@ -23,7 +23,7 @@ def launch_depth(store: Store) -> Store:
         Launch(sweep={"name": "depth", "trials": trials}, number=0, time_ms=0, host="here")
     )
     claim = begun(store, FINISHED)
-    files.write_json(claim.folder / results.RESULT, made(FINISHED, 71.25))
+    results.write(claim.folder / results.RESULT, made(FINISHED, 71.25))
     ownership.publish(store, claim)
     claim = begun(store, FAILED)
     (claim.folder / LOG).write_text("epoch 1 done\n")

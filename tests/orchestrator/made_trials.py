@@ -13,7 +13,7 @@ from orchestrator.store.liveness import ResumedFrom
 from orchestrator.store.ownership import Claim
 from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
-from trainer import files, journal, results
+from trainer import journal, results
 from trainer.journal import Record
 from trainer.spec import TrialSpec
 
@@ -66,10 +66,16 @@ def finished(store: Store, claim: Claim, spec: TrialSpec) -> None:
     artifacts.mkdir()
     (artifacts / results.FREEZE_PROOF).write_text('{"ok": true}')
     (artifacts / results.FINAL_TENSORS).write_bytes(b"tensors")
+    history = store.journal(spec.trial_id)
     result = made(spec).model_copy(
-        update={"history": store.journal(spec.trial_id), "attempt": claim.number}
+        update={
+            "history": history,
+            "metrics": history[-1].metrics,
+            "attempt": claim.number,
+            "artifacts": results.digests_under(artifacts),
+        }
     )
-    files.write_json(claim.folder / results.RESULT, result)
+    results.write(claim.folder / results.RESULT, result)
     assert ownership.publish(store, claim)
 
 

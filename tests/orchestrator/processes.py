@@ -28,4 +28,4 @@ def _below(pid: int, children: dict[int, list[int]]) -> Iterator[int]:
 
 def alive(pid: int) -> bool:
     """Whether the process exists and is not a zombie."""
-    return bool(liveness._process_start(pid))
+    return bool(liveness.process_start(pid))

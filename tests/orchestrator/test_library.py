@@ -14,7 +14,7 @@ from orchestrator.launching.driver import InlineLauncher
 from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
 from orchestrator.tracking.memory_tracker import MemoryTracker
-from trainer.files import write_json
+from trainer import results as trial_results
 
 TEXT = """
 name: tiny
@@ -97,7 +97,7 @@ def test_what_the_probes_measured_stands_behind_the_promised_columns(launched):
     folder = launched.trial_folder(FINISHED.trial_id)
     probed = made(FINISHED, metrics={"trained/gamma_mean": 0.4, "lr": 0.001})
     (folder / "result.json").unlink()
-    write_json(folder / "result.json", probed)
+    trial_results.write(folder / "result.json", probed)
     frame = results("depth", store=launched.root)
     assert (frame.columns[-1], frame["trained/gamma_mean"][0]) == ("trained/gamma_mean", 0.4)
     assert frame["lr"][0] == 0.1

@@ -8,7 +8,7 @@ from orchestrator.planning import limits, plan
 from orchestrator.store import liveness, ownership
 from orchestrator.store.store import Store
 from orchestrator.sweep import sweep_spec
-from trainer import files, results
+from trainer import results
 
 TEXT = """
 name: tiny
@@ -35,7 +35,7 @@ def planned(store):
 def finish(store, spec, seconds):
     claim = ownership.claim(store, spec, liveness.this_process("tiny", 1))
     result = made(spec).model_copy(update={"seconds": seconds})
-    files.write_json(claim.folder / results.RESULT, result)
+    results.write(claim.folder / results.RESULT, result)
     ownership.publish(store, claim)
 
 

@@ -17,7 +17,7 @@ from orchestrator.store.failures import Failure
 from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
 from orchestrator.sweep import sweep_spec
-from trainer import files, results
+from trainer import results
 from trainer.spec import TrialSpec
 
 ROOT = Path(plan.__file__).parents[2]
@@ -52,7 +52,7 @@ def finish(store, spec, seconds=1.0, packed=1):
     found = made(spec)
     numerics = {**found.numerics, "packed": packed}
     result = found.model_copy(update={"seconds": seconds, "numerics": numerics})
-    files.write_json(claim.folder / results.RESULT, result)
+    results.write(claim.folder / results.RESULT, result)
     ownership.publish(store, claim)
 
 

@@ -115,7 +115,7 @@ def store(tmp_path):
         folder = store.trial_folder(spec.trial_id)
         folder.mkdir(parents=True)
         files.write_json(folder / results.SPEC, spec)
-        files.write_json(folder / results.RESULT, made(spec, 50.0 + number))
+        results.write(folder / results.RESULT, made(spec, 50.0 + number))
     trials = tuple(spec.identity_fields() for spec in specs)
     store.record_launch(
         Launch(sweep={"name": "one", "trials": trials}, number=0, time_ms=0, host="here")

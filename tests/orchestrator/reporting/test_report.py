@@ -46,7 +46,7 @@ def finish(store, spec, accuracy, arrays=None, **options):
     folder.mkdir(parents=True)
     result = made(spec, accuracy, **options).model_copy(update={"counts": costs.counts(spec)})
     files.write_json(folder / results.SPEC, spec)
-    files.write_json(folder / results.RESULT, result)
+    results.write(folder / results.RESULT, result)
     if arrays:
         artifacts = folder / ATTEMPTS / "1" / results.ARTIFACTS
         artifacts.mkdir(parents=True)

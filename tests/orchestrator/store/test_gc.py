@@ -9,7 +9,7 @@ from orchestrator.store import gc, liveness, ownership
 from orchestrator.store.failures import Failure
 from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
-from trainer import files, results
+from trainer import results
 from trainer.spec import TrialSpec
 
 SPEC = TrialSpec(epochs=3)
@@ -30,7 +30,7 @@ def attempt(store, spec=SPEC, *, ends="code"):
     claim = ownership.claim(store, spec, liveness.this_process("depth", 1))
     (claim.folder / results.CHECKPOINT).write_bytes(b"x" * 100)
     if ends == "finished":
-        files.write_json(claim.folder / results.RESULT, made(spec))
+        results.write(claim.folder / results.RESULT, made(spec))
         ownership.publish(store, claim)
     elif ends:
         ownership.fail(claim, Failure(failure=ends, cause="why"))

@@ -39,7 +39,7 @@ def owner(**changes):
 def dead_owner():
     """A process of this host that has ended."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    start = liveness._process_start(child.pid)
+    start = liveness.process_start(child.pid)
     child.communicate(b"\n")
     return owner(pid=child.pid, process_start=start)
 
@@ -64,7 +64,7 @@ def record(epoch, attempt, value=0.0):
 
 
 def finish(store, claim, accuracy=50.0):
-    files.write_json(claim.folder / results.RESULT, made(SPEC, accuracy))
+    results.write(claim.folder / results.RESULT, made(SPEC, accuracy))
     return ownership.publish(store, claim)
 
 
@@ -139,7 +139,7 @@ def test_the_first_result_stands_and_a_zombies_is_not_read(store):
 
 def test_a_result_whose_attempt_died_before_linking_it_is_not_lost(store):
     first = ownership.claim(store, SPEC, dead_owner())
-    files.write_json(first.folder / results.RESULT, made(SPEC, 70.0))
+    results.write(first.folder / results.RESULT, made(SPEC, 70.0))
     assert ownership.claim(store, SPEC, owner()) is None
     assert store.result(SPEC.trial_id).metrics["test/accuracy"] == 70.0
 
@@ -265,7 +265,7 @@ def test_a_result_that_appears_during_a_claim_is_published_and_not_trained_again
     looked = liveness.alive
 
     def finishes_now(attempt, now):
-        files.write_json(first.folder / results.RESULT, made(SPEC))
+        results.write(first.folder / results.RESULT, made(SPEC))
         return looked(attempt, now)
 
     monkeypatch.setattr(liveness, "alive", finishes_now)
@@ -276,7 +276,7 @@ def test_a_result_that_appears_during_a_claim_is_published_and_not_trained_again
 
 def test_a_result_that_cannot_be_read_for_the_moment_is_not_set_aside(store, monkeypatch):
     finish(store, ownership.claim(store, SPEC, owner()))
-    read = Path.read_bytes
+    read = files.read
 
     def stale(path):
         if path.name == results.RESULT:
@@ -284,7 +284,7 @@ def test_a_result_that_cannot_be_read_for_the_moment_is_not_set_aside(store, mon
         return read(path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "read_bytes", stale)
+        patched.setattr(files, "read", stale)
         with pytest.raises(OSError, match="Stale"):
             ownership.claim(store, SPEC, owner())
     assert store.state(SPEC).state == "finished"
@@ -366,9 +366,9 @@ done = subprocess.run(["mount", "-t", "proc", "-o", "hidepid=2", "proc", "/proc"
 if done.returncode:
     sys.exit(77)
 owner = liveness.this_process()
-start = liveness._process_start(int(sys.argv[1]))
+start = liveness.process_start(int(sys.argv[1]))
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
-assert liveness._process_start(int(sys.argv[1])) == ""
+assert liveness.process_start(int(sys.argv[1])) == ""
 theirs = owner.model_copy(update={"pid": int(sys.argv[1]), "process_start": start})
 gone = owner.model_copy(update={"pid": 4_000_000, "process_start": start})
 sys.exit(3 if liveness.provably_gone(theirs) or not liveness.provably_gone(gone) else 0)

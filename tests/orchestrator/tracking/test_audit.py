@@ -1,6 +1,9 @@
 """The audit: clean after everything was sent, and a finding with its remedy for each damage."""
 
+import json
+
 import pytest
+from made_results import made
 from made_trials import a_store, claimed, failed, finished, launched, record, trained, write
 
 from orchestrator.errors import UnreachableError, UserError
@@ -75,6 +78,7 @@ def test_without_a_tracker_only_the_store_is_looked_at(store):
         "trials",
         "folders",
         "journals",
+        "files",
         "checkpoints",
     ]
 
@@ -178,6 +182,40 @@ def damage_the_history(store):
     path.write_bytes(path.read_bytes().replace(b'{"seq"', b'{"\xff\xff\xff"'))
 
 
+def edit_the_accuracy(store):
+    path = store.trial_folder(FINISHED.trial_id) / results.RESULT
+    path.write_text(path.read_text().replace('"test/accuracy":3.5', '"test/accuracy":99.5', 1))
+    assert "99.5" in path.read_text()
+
+
+def edit_by_a_program(store):
+    """All alike, and in a layout of its own."""
+    path = store.trial_folder(FINISHED.trial_id) / results.RESULT
+    path.write_text(json.dumps(json.loads(path.read_text().replace(":3.5", ":99.5")), indent=1))
+
+
+def flip_a_bit_of_a_key(store):
+    path = store.trial_folder(FINISHED.trial_id) / results.RESULT
+    head, _, rest = path.read_bytes().rpartition(b"images_per_second")
+    path.write_bytes(head + b"images_per_recond" + rest)
+
+
+def put_another_trials_result(store):
+    other = store.trial_folder(FINISHED.trial_id) / results.RESULT
+    results.write(other, made(FAILED))
+
+
+def put_a_folder_for_the_result(store):
+    path = store.trial_folder(FINISHED.trial_id) / results.RESULT
+    path.unlink()
+    path.mkdir()
+
+
+def edit_an_artifact(store):
+    attempt = store.attempt_folder(FINISHED.trial_id, 1)
+    (attempt / results.ARTIFACTS / results.FREEZE_PROOF).write_text('{"ok": true }')
+
+
 def damage_the_spec(store):
     (store.trial_folder(FINISHED.trial_id) / results.SPEC).write_bytes(b"{")
 
@@ -203,13 +241,19 @@ def leave_a_checkpoint(store):
 @pytest.mark.parametrize(
     ("damage", "check", "what"),
     [
-        (damage_the_result, "trials", "is damaged (bnsweep resume)"),
-        (damage_the_history, "trials", "is damaged (bnsweep discard)"),
-        (exchange_the_results, "trials", "another trial's (bnsweep discard)"),
-        (damage_the_spec, "folders", "spec.json is damaged (bnsweep discard)"),
-        (exchange_the_spec, "folders", "(bnsweep discard)"),
+        (damage_the_result, "trials", "(bnsweep resume depth)"),
+        (damage_the_history, "trials", "(bnsweep resume depth)"),
+        (exchange_the_results, "trials", "(bnsweep resume depth)"),
+        (edit_the_accuracy, "trials", "(bnsweep resume depth)"),
+        (edit_by_a_program, "trials", "(bnsweep resume depth)"),
+        (flip_a_bit_of_a_key, "trials", "(bnsweep resume depth)"),
+        (put_another_trials_result, "trials", "(bnsweep resume depth)"),
+        (put_a_folder_for_the_result, "trials", "(bnsweep resume depth)"),
+        (edit_an_artifact, "files", "missing or changed in artifacts: freeze_proof.json"),
+        (damage_the_spec, "folders", "spec.json is damaged (bnsweep audit --mend)"),
+        (exchange_the_spec, "folders", "(bnsweep audit --mend)"),
         (leave_a_folder, "folders", "nobodys: no launch names this trial (bnsweep gc)"),
-        (truncate_the_journal, "journals", "not its result's history (bnsweep discard)"),
+        (truncate_the_journal, "journals", "not its result's history (bnsweep audit --mend)"),
         (leave_a_checkpoint, "checkpoints", "checkpoint.pt"),
     ],
 )
@@ -219,6 +263,10 @@ def test_each_damage_to_the_store_is_found_with_its_remedy(store, damage, check,
     found = findings(store)
     assert set(found) == {check}
     assert what in found[check]
+    # The state, and whoever reads the whole result, see what the audit sees.
+    whole = check != "trials"
+    assert (store.state(FINISHED).state == "finished") == whole
+    assert (store.result(FINISHED.trial_id) is not None) == whole
 
 
 def test_many_findings_are_counted_after_the_first_twenty(store):
