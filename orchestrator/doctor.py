@@ -151,7 +151,9 @@ def _store(where: Settings) -> Finding:
         lacks = file_system.problems(there, two_processes=True)
         store.check_version()
     except OSError as error:
-        return Finding("store", False, f"{there}: cannot be written ({error.strerror})", 3)
+        return Finding(
+            "store", False, f"{there}: cannot be written ({error.strerror}); try --store", 3
+        )
     except BnsweepError as error:
         return Finding("store", False, str(error), error.exit_code)
     if lacks:

@@ -24,7 +24,7 @@ VERBS = {
     "compare": "Set two sweeps side by side, paired by seed.",
     "export": "Write a trial's whole network for plain PyTorch.",
     "push": "Send finished trials to a folder, a host or a bucket.",
-    "pull": "Fetch finished trials that were pushed, so that no launch trains them.",
+    "pull": "Fetch finished trials that were pushed there.",
     "doctor": "Check what would stop a launch here.",
     "gc": "Find what no sweep needs any more, and remove it on request.",
     "help": "Show how scripts drive bnsweep (agents), or a verb's help.",

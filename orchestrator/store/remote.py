@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import sshfs
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_NO_KEYS = "/latest/api/token"
+"""Where a cloud's machines ask for their own keys, if no others are given; elsewhere in vain."""
 _CONNECT_S = 30
 _TRANSFER_S = timedelta(minutes=10)
 """A request to S3 has so long for a whole file."""
@@ -79,6 +81,8 @@ def _reaching(url: str, *more: type[Exception]) -> Iterator[None]:
         yield
     except kinds as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if _NO_KEYS in reason:
+            reason = "has no keys to enter with; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         raise UnreachableError(f"{url}: {reason.splitlines()[0][:300]}") from error
 
 
@@ -190,7 +194,8 @@ class _Ssh:
 
 
 class _S3:
-    """Keys, region and endpoint as for every S3 client: AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …"""
+    """Keys, region and endpoint from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …), or
+    the machine's own role."""
 
     def __init__(self, url: str) -> None:
         with _extra(url):

@@ -54,6 +54,8 @@ def push(store: Store, remote: Remote, name: str = "") -> Iterator[Step]:
 
     Raises UserError for a sweep that the store does not have, UnreachableError.
     """
+    if not store.root.is_dir():
+        raise UserError(f"store {store.root}: is not there; say where results are with --store")
     sweeps = lookup.sweep_names(store, name)
     for sweep in sweeps:
         _send_list(store, remote, sweep)
@@ -97,7 +99,7 @@ def _trials_of(remote: Remote, sweep: str) -> set[str]:
     known = remote.names("sweeps")
     if sweep not in known:
         there = f"; there: {', '.join(sorted(known))}" if known else ", which has none"
-        raise UserError(f"sweep {sweep}: was not pushed to there{there}")
+        raise UserError(f"sweep {sweep}: not in {remote.url}{there}")
     ids: set[str] = set()
     for file in remote.names(f"sweeps/{sweep}"):
         with contextlib.suppress(ValueError, TypeError, KeyError):  # damaged: the others count

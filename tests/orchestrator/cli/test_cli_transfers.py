@@ -79,7 +79,10 @@ def test_mistakes_are_lines(bnsweep, launched, url):
     assert said.err.startswith("ftp://host/x: no place for results; allowed: ")
     bnsweep("push", url)
     said = bnsweep("pull", url, "depht")
-    assert (said.code, said.err) == (2, "sweep depht: was not pushed to there; there: depth\n")
+    assert (said.code, said.err) == (2, f"sweep depht: not in {url}; there: depth\n")
+    said = bnsweep("push", url, "--store", url / "none")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == f"store {url / 'none'}: is not there; say where results are with --store\n"
 
 
 def test_ctrl_c_says_what_was_done_and_that_the_command_goes_on(

@@ -249,6 +249,14 @@ def test_a_server_that_is_away_is_said_in_a_line(monkeypatch, s3):
         open_remote(f"ssh://127.0.0.1:{port}/x")
 
 
+def test_a_bucket_without_keys_says_which_to_set(s3, monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://127.0.0.1:{a_free_port()}")
+    with pytest.raises(UnreachableError, match=r"^s3://.*: .*AWS_ACCESS_KEY_ID and AWS_SECRET"):
+        open_remote(s3).names("trials")
+
+
 def test_a_host_whose_key_is_unknown_is_not_trusted(ssh_server, ssh, monkeypatch, tmp_path):
     home, _ = ssh_server
     shutil.copytree(home, tmp_path / "home")

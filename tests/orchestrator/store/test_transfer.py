@@ -142,7 +142,7 @@ def test_a_sweep_travels_alone_and_its_name_is_known_there(here, there, shared):
     trained(here, other)
     list(transfer.push(here, shared))
     assert outcomes(transfer.pull(there, shared, "other")) == moved(other)
-    with pytest.raises(UserError, match=r"sweep depht: .*there: depth, other"):
+    with pytest.raises(UserError, match=r"sweep depht: not in .*shared; there: depth, other"):
         list(transfer.pull(there, shared, "depht"))
     with pytest.raises(UserError, match=r"sweep depht: not in .*did you mean depth"):
         list(transfer.push(here, shared, "depht"))
