@@ -30,7 +30,7 @@ def accuracy_figures(
     figures += [by_category(groups, axis) for axis in others]
     if axes in ([], ["trainable"]):
         figures.append(by_category(groups, "trainable", rows))
-    figures.append(over_training(groups))
+    figures.append(over_training(groups, rows))
     return [figure for figure in figures if figure is not None]
 
 

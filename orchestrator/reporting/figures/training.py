@@ -12,36 +12,64 @@ from orchestrator.reporting.figures.panels import (
     CaptionedFigure,
     first,
     left_out,
+    published_accuracy,
     split_into_panels,
 )
+from orchestrator.reporting.published import Published
 from orchestrator.reporting.replicates import ACCURACY, Replicates
 from orchestrator.reporting.statistics import Estimate, estimate
 
 
-def over_training(groups: Sequence[Replicates]) -> CaptionedFigure | None:
-    """Test accuracy after each epoch: mean over seeds, band of the 95 % interval."""
+def over_training(
+    groups: Sequence[Replicates], rows: Sequence[Published] = ()
+) -> CaptionedFigure | None:
+    """Test accuracy after each epoch: mean over seeds, band of the 95 % interval; and where the
+    paper's ended."""
     panels = split_into_panels([group for group in groups if group.spec.epochs > 0])
     if not panels:
         return None
     drawn = first(panels)
     figure, axes = drawing.panels(len(drawn))
+    has_published = False
     for panel, (name, members) in zip(axes, drawn.items(), strict=True):
         for label in drawing.modes(members):
             for member in members:
                 if member.spec.mode == label:
                     _curve(panel, label, member)
+                    has_published |= _published(panel, label, member, rows)
         for milestone in members[0].spec.milestones:
             panel.axvline(milestone, color="0.6", linewidth=0.8, linestyle=(0, (1, 2)))
         drawing.title(panel, name, members)
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     drawing.percent(axes)
-    drawing.legend(figure, axes)
+    drawing.legend(figure, axes, has_published)
     text = (
         "Test accuracy over training: means over seeds, with bands of the 95 % t interval "
-        "(of one or two seeds: a thin line for each). Dotted: the learning rate falls."
+        "(of one or two seeds: a thin line for each). Dotted upright: the learning rate falls."
     )
+    if has_published:
+        text += " Dotted level: the accuracy that the paper ends with."
     return CaptionedFigure("training_curves", text + left_out(panels), figure)
+
+
+def _published(panel: Axes, label: str, member: Replicates, rows: Sequence[Published]) -> bool:
+    """The paper's final accuracy as a level line, hollow at its end; whether there is one."""
+    value = published_accuracy(rows, member.spec)
+    if value is None:
+        return False
+    panel.plot(
+        [0, member.spec.epochs],
+        [value, value],
+        color=drawing.look(label).colour,
+        linestyle=":",
+        linewidth=1,
+        marker="o",
+        markevery=[1],
+        markerfacecolor="white",
+        zorder=3,
+    )
+    return True
 
 
 def _curve(panel: Axes, label: str, member: Replicates) -> None:

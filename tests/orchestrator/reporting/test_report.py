@@ -285,6 +285,19 @@ def test_panels_share_one_scale_that_holds_every_seed_of_every_panel():
     ]
 
 
+def test_the_curves_show_where_the_papers_ended():
+    groups = gather([made(TrialSpec(epochs=2, depth=14, trainable="bn_only"), 40.0)])
+    rows = [row for row in published() if row.kind == "accuracy"]
+    (panel,) = over_training(groups, rows).figure.axes
+    levels = [line for line in panel.lines if line.get_linestyle() == ":" and len(line.get_xdata())]
+    assert [(list(line.get_xdata()), list(line.get_ydata())) for line in levels] == [
+        ([0, 2], [48.0, 48.0])
+    ]
+    assert "paper (hollow)" in [text.get_text() for text in panel.figure.legends[0].get_texts()]
+    (legend,) = over_training(groups).figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["bn_only"]
+
+
 def test_many_names_stand_upright_below_their_bars_without_what_they_share():
     figure, (panel,) = drawing.panels(1)
     names = [f"ResNet-8, batch_size {size}, lr {lr}" for size in (64, 128) for lr in (0.1, 0.2)]
