@@ -15,11 +15,12 @@ import orchestrator
 import trainer
 from orchestrator import python_process
 from orchestrator.errors import BnsweepError, UnreachableError, UserError
-from orchestrator.launching import data_check
+from orchestrator.launching import data_check, ray_environment
 from orchestrator.planning import costs
 from orchestrator.settings import Settings
 from orchestrator.store import file_system
 from orchestrator.store.store import Store
+from orchestrator.tracking import mlflow_environment
 from orchestrator.tracking.tracker import Tracker
 from trainer.spec import TrialSpec
 
@@ -63,6 +64,16 @@ def examine(
         yield from _nodes(where, specs)
     else:
         yield _ray()
+
+
+def bad_addresses(where: Settings, *, through_ray: bool = True) -> list[BnsweepError]:
+    """What in the environment can never work, found in seconds."""
+    found: list[BnsweepError] = []
+    if line := mlflow_environment.problem(where.tracking_uri):
+        found.append(UserError(line))
+    if through_ray and (line := ray_environment.problem()):
+        found.append(UnreachableError(line))
+    return found
 
 
 def exit_code(checks: Iterable[Finding]) -> int:
@@ -129,6 +140,9 @@ def _ask_ray(*arguments: object, given: object = None) -> Any:
 
 def _nodes(where: Settings, specs: Sequence[TrialSpec]) -> Iterator[Finding]:
     """The cluster that a launch here would use, and what each of its nodes says of itself."""
+    if problem := ray_environment.problem():
+        yield Finding("ray", False, problem, 3)
+        return
     address = os.environ["RAY_ADDRESS"]
     fields = [spec.identity_fields() for spec in data_check.wanted(specs)]
     try:
@@ -185,6 +199,8 @@ def _data(where: Settings, specs: Sequence[TrialSpec]) -> Finding:
 
 def _tracker(where: Settings, connect: Callable[[], Tracker]) -> Finding:
     """A tracker that is away stops nothing: the launch says so, and `sync` sends it later."""
+    if problem := mlflow_environment.problem(where.tracking_uri):
+        return Finding("tracker", False, problem, 2)
     database = where.store / "mlflow.db"
     if where.embedded_tracker and not database.exists():
         return Finding("tracker", True, f"{database}: a launch makes it")

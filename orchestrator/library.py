@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import extensions
-from orchestrator.errors import UserError
+from orchestrator.errors import UnreachableError, UserError
 from orchestrator.extensions import MLFLOW, RAY
-from orchestrator.launching import driver, progress
+from orchestrator.launching import driver, progress, ray_environment
 from orchestrator.launching.driver import Launcher, Outcome
 from orchestrator.launching.monitor import Observer
 from orchestrator.launching.rounds import Order
@@ -23,6 +23,7 @@ from orchestrator.settings import load as load_settings
 from orchestrator.store.store import Store
 from orchestrator.sweep import sweep_spec
 from orchestrator.sweep.sweep_spec import SweepSpec
+from orchestrator.tracking import mlflow_environment
 from orchestrator.tracking.tracker import Tracker
 from trainer.spec import TrialSpec
 
@@ -92,8 +93,10 @@ def launch(
     """
     settings = _settings(store, data)
     launcher, tracker = launcher or ("inline" if inline else RAY), tracker or MLFLOW
-    if (launcher, tracker) == (RAY, MLFLOW):
-        _check_tracker(settings)
+    if tracker == MLFLOW:
+        _check_tracker(settings, through_ray=launcher == RAY)
+    if launcher == RAY and (problem := ray_environment.problem()):
+        raise UnreachableError(problem)
     # Made when they are needed: Ray and MLflow take seconds to load.
     make_launcher = _maker("launcher", launcher, sweep.spec.resources)
     make_tracker = _maker("tracker", tracker, settings)
@@ -124,9 +127,12 @@ def _maker(kind: extensions.Kind, given: Any, argument: Any) -> Callable[[], Any
     return lambda: make(argument)
 
 
-def _check_tracker(settings: Settings) -> None:
-    """Refuse SQLite in a store that several nodes write: its locks do not hold there."""
-    if settings.embedded_tracker and os.environ.get("RAY_ADDRESS"):
+def _check_tracker(settings: Settings, through_ray: bool) -> None:
+    """Refuse an address that can never work, and SQLite in a store that several nodes write: its
+    locks do not hold there."""
+    if problem := mlflow_environment.problem(settings.tracking_uri):
+        raise UserError(problem)
+    if through_ray and settings.embedded_tracker and os.environ.get("RAY_ADDRESS"):
         raise UserError(
             "MLFLOW_TRACKING_URI: is not set; on a cluster (RAY_ADDRESS is set) it must name an "
             "MLflow server, since the store's own database serves one machine only"

@@ -20,6 +20,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from trainer import files
 from trainer.errors import PASSING
 from trainer.files import write_atomically
 from trainer.journal import Record
@@ -145,7 +146,7 @@ def find(folders: Sequence[Path], spec: TrialSpec, pretrained: Path | None = Non
 
 def load(path: Path, spec: TrialSpec, pretrained: Path | None = None) -> Resume:
     """Read and verify one checkpoint file. Raises ValueError saying what is wrong, or OSError."""
-    digest, _, payload = path.read_bytes().partition(b"\n")
+    digest, _, payload = files.read(path).partition(b"\n")
     if hashlib.sha256(payload).hexdigest().encode() != digest:
         raise ValueError("its content does not have the checksum in its first line")
     try:

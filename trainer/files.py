@@ -10,8 +10,8 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import stat
-import tempfile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,30 +21,35 @@ Record = TypeVar("Record", bound=BaseModel)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`: temporary name beside it, fsync, rename, fsync of the folder."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Replace `path` by `data`: temporary name beside it, fsync, rename, fsync of the folder.
+
+    Who may read it is decided by the umask, as for any file.
+    """
+    temporary = _beside(path)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 
 
 def write_once(path: Path, data: bytes) -> bool:
     """Write `path` whole, unless it exists: False, also where another process is first."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    temporary = _beside(path)
     try:
-        write_atomically(Path(temporary), data)
-        return link_once(Path(temporary), path)
+        write_atomically(temporary, data)
+        return link_once(temporary, path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}")
 
 
 def link_once(source: Path, target: Path) -> bool:

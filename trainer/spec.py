@@ -335,6 +335,8 @@ def _layers(spec: TrialSpec) -> tuple[Layer, ...]:
 
 def _data_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:
     name, data = spec.dataset, data_set(spec.dataset)
+    if spec.data_id in (".", ".."):
+        yield "data_id", f"found {spec.data_id!r}; allowed: the name of a folder in the data folder"
     if data.storage == "folder" and not data.classes:
         if not spec.data_id:
             yield "data_id", f"{name} needs it: the name of its folder in the data folder"

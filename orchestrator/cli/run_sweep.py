@@ -49,6 +49,8 @@ def run(sweep: Sweep, plan: Plan, order: Order, settings: Settings, options: Run
         for line in plan_text.summary(plan):
             screen.say(line)
     if not background.is_child():  # its parent has checked and asked
+        for error in doctor.bad_addresses(settings, through_ray=not options.inline):
+            raise error
         _check_machine(sweep, plan, settings)
         _confirm(plan, options.yes)
         if options.detach:

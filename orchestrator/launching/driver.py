@@ -131,6 +131,7 @@ def launch(
             observer.note("ended at once; `bnsweep resume` continues from the last checkpoints")
         drain_s = DRAIN_S / 6 if interrupts.signalled else DRAIN_S
         backlog = _drain(forwarder, drain_s, observer)
+    running.forget_what_is_gone()
     statuses = running.statuses()
     observer.update(statuses)
     return Outcome(record.number, tuple(statuses), running.stop is not None, backlog)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
 import secrets
 import socket
@@ -23,7 +22,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.errors import BnsweepError, UnreachableError
-from orchestrator.launching import data_check, source_code
+from orchestrator.launching import data_check, ray_environment, source_code
 from trainer.spec import TrialSpec
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "ray")
@@ -147,17 +146,18 @@ def _silent(node: Any, problem: str) -> NodeReport:
 
 def start_here() -> None:
     """Start a small Ray on this machine, run a task on it, and end it. Raises what Ray raises."""
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        object_store_memory=80 * 1024 * 1024,
-        logging_level=logging.ERROR,
-        _temp_dir=os.environ.get("BNSWEEP_RAY_TEMP") or None,
-    )
-    try:
-        ray.get(ray.remote(_nothing).remote())
-    finally:
-        ray.shutdown()
+    with ray_environment.own_folder() as folder:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            object_store_memory=80 * 1024 * 1024,
+            logging_level=logging.ERROR,
+            _temp_dir=folder,
+        )
+        try:
+            ray.get(ray.remote(_nothing).remote())
+        finally:
+            ray.shutdown()
 
 
 def _nothing() -> None:

@@ -15,6 +15,7 @@ from orchestrator.store.failures import Failure
 from orchestrator.store.records import Launch, Stop, TrialStatus
 from orchestrator.store.store import Store
 from orchestrator.sweep.resources import Resources
+from trainer import results
 from trainer.grouping import groups
 from trainer.spec import TrialSpec
 
@@ -76,6 +77,12 @@ class RunningLaunch:
                 self.finished[spec.trial_id] = status
             statuses.append(status)
         return statuses
+
+    def forget_what_is_gone(self) -> None:
+        """Read a trial again whose result somebody has removed since it was read."""
+        for trial_id in list(self.finished):
+            if not (self.store.trial_folder(trial_id) / results.RESULT).exists():
+                del self.finished[trial_id]
 
     def attempts(self) -> dict[str, list[int]]:
         """The numbers of each trial's attempts: they change when any worker begins anything."""

@@ -12,12 +12,13 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import UnreachableError, UserError
 from orchestrator.store import file_system
 from orchestrator.sweep.descriptions import DESCRIBED
 from trainer import own_code
-from trainer.files import as_json, write_atomically, write_once
+from trainer.files import as_json, read, write_atomically, write_once
 
 # In a trial's folder, beside what training itself writes there (trainer.results):
 ATTEMPTS = "attempts"
@@ -185,13 +186,25 @@ class StoreFolder:
 
         Raises UnreachableError where it cannot be read: under another one all would be sent again.
         """
+        return str(self._marker().get("id", ""))
+
+    def _marker(self) -> dict[str, Any]:
+        """What store.json says; nothing in an old store. Raises UnreachableError."""
         path = self.root / "store.json"
         try:
-            return str(json.loads(path.read_text()).get("id", ""))
+            marker = json.loads(read(path))
+            if isinstance(marker, dict) and isinstance(marker.get("id", ""), str):
+                return marker
+            reason = "not what bnsweep writes"
         except FileNotFoundError:
-            return ""
-        except (OSError, ValueError, AttributeError) as error:
-            raise UnreachableError(f"{path}: cannot be read ({error})") from error
+            return {}
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+        raise UnreachableError(
+            f"{path}: is damaged ({reason}); write "
+            f'{{"version": {VERSION}, "id": "…"}} there, with the tag bnsweep.store of its runs in '
+            "MLflow as id, or remove it: then the next launch sends everything to new runs"
+        )
 
     def lack_of_disk_space(self, needed_bytes: int) -> str:
         """What is free, in words, where it is less than a trial writes; empty where it is enough,
@@ -226,11 +239,8 @@ class StoreFolder:
             )
 
     def check_version(self) -> None:
-        """Refuse a store that a newer bnsweep wrote."""
-        try:
-            version = json.loads((self.root / "store.json").read_text())["version"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return
+        """Refuse a store that a newer bnsweep wrote, or whose identity is damaged."""
+        version = self._marker().get("version")
         if isinstance(version, int) and version > VERSION:
             raise UserError(
                 f"store {self.root}: has version {version}, this bnsweep reads up to {VERSION}; "

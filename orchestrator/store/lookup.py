@@ -16,6 +16,11 @@ def launch_of(store: Store, name: str) -> Launch:
     """The newest launch of a sweep. Raises UserError for a name that the store does not have."""
     known = store.sweeps()
     launch = store.newest_launch(name) if name in known else None
+    if launch is None and (damaged := store.unreadable_launches(name) if name in known else []):
+        raise UserError(
+            f"sweep {name}: {store.root / damaged[-1]} is damaged; launch its sweep file again: "
+            "what is finished stays"
+        )
     if launch is None:
         raise UserError(f"sweep {name}: not in {store.root}{_near(name, known)}")
     return launch

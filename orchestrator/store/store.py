@@ -118,7 +118,7 @@ class Store(StoreFolder):
         """Trials that the launch does not begin: id and reason."""
         path = self.sweep_folder(name) / "launches" / f"{launch}.held"
         try:
-            return {str(k): str(v) for k, v in json.loads(path.read_text()).items()}
+            return {str(k): str(v) for k, v in json.loads(files.read(path)).items()}
         except (OSError, ValueError, AttributeError):
             return {}
 
@@ -167,7 +167,7 @@ class Store(StoreFolder):
         """How an attempt failed: its error.json, or `lost` where its process is gone."""
         folder = self.attempt_folder(trial_id, number)
         try:
-            return Failure.model_validate_json((folder / ERROR).read_bytes())
+            return Failure.model_validate_json(files.read(folder / ERROR))
         except FileNotFoundError:
             pass
         except (OSError, ValidationError):

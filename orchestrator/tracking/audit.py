@@ -104,7 +104,10 @@ def _folders(store: Store) -> Check:
     known = {spec.trial_id for name in store.sweeps() for spec in store.launched(name)}
     pulled = {trial_id for trial_id in trial_ids if store.pulled(trial_id)}
     damaged = [path for name in store.sweeps() for path in store.unreadable_launches(name)]
-    findings = [f"{path}: cannot be read; what it names is kept" for path in damaged]
+    findings = [
+        f"{path}: cannot be read; what it names is kept (launch its sweep file, then remove this)"
+        for path in damaged
+    ]
     for trial_id in trial_ids:
         spec = store.spec(trial_id)
         if trial_id not in known and not damaged and trial_id not in pulled:

@@ -74,8 +74,8 @@ class Cursor(BaseModel):
         """The trial's cursor; a fresh one where it is missing, damaged or of another tracker
         (None: any)."""
         try:
-            cursor = cls.model_validate_json(path_of(store, sweep, trial_id).read_bytes())
-        except (FileNotFoundError, ValidationError):
+            cursor = cls.model_validate_json(files.read(path_of(store, sweep, trial_id)))
+        except (FileNotFoundError, files.NotAFile, ValidationError):
             cursor = cls()
         return cursor if tracker in (None, cursor.tracker) else cls(tracker=tracker or "")
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from orchestrator import settings
-from orchestrator.errors import UnreachableError
+from orchestrator.errors import BnsweepError, UnreachableError
 from orchestrator.store.ownership import Lease
 from orchestrator.store.store import Store
 from orchestrator.tracking.cursor import Cursor
@@ -159,7 +159,7 @@ class Forwarder:
             if not self._other and not self._idle():
                 self._send_all()
             self._problem, self._failures = "", 0
-        except UnreachableError as error:
+        except BnsweepError as error:  # also what the tracker refuses
             self._fail(error.lines[0])
         except OSError as error:
             self._fail(f"store {self._store.root}: {error}")

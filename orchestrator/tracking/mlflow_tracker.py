@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from orchestrator.tracking import mlflow_environment
 
@@ -58,29 +57,15 @@ def connect(settings: Settings) -> MlflowTracker:
     return tracker
 
 
-def address_of(uri: str) -> str:
-    """The URI for a person: without user name and password."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
 class MlflowTracker(Tracker):
     """`artifact_root` is used where no server decides where artifacts lie."""
 
     def __init__(self, uri: str, artifact_root: Path) -> None:
         self._uri, self._artifact_root = uri, artifact_root
-        self.address = address_of(uri)
-        self._is_server = uri.startswith(("http://", "https://"))
-        if not self._is_server and urlsplit(uri).scheme.split("+")[0] not in (
-            "sqlite",
-            "postgresql",
-            "mysql",
-            "mssql",
-        ):
-            raise UserError(
-                f"MLFLOW_TRACKING_URI: {self.address!r} is neither a server (http://, https://) "
-                "nor a database (sqlite:///, postgresql://)"
-            )
+        if problem := mlflow_environment.problem(uri):
+            raise UserError(problem)
+        self.address = mlflow_environment.address_of(uri)
+        self._is_server = mlflow_environment.is_server(uri)
         self._artifact_uris: dict[str, str] = {}
         """Where each run's artifacts lie, so that an upload need not ask."""
 

@@ -152,6 +152,7 @@ def test_the_verb_prints_a_line_for_each_check_and_exits_as_a_launch_would(
 )
 def test_each_node_of_a_cluster_is_a_line(where, monkeypatch, said, names, code):
     """What the nodes themselves answer is tested on several hosts, in tests/cluster."""
+    monkeypatch.setattr(doctor.ray_environment, "problem", lambda: "")  # something listens there
     about = {"host": "h", "address": "a", "cpus": 4.0, "gpus": 0.0}
     nodes = [{**about, **node} for node in said.get("nodes", [])]
 
@@ -165,3 +166,17 @@ def test_each_node_of_a_cluster_is_a_line(where, monkeypatch, said, names, code)
     checks = list(doctor._nodes(where, []))
     assert [check.name for check in checks] == names
     assert doctor.exit_code(checks) == code
+
+
+def test_addresses_that_cannot_work_end_as_a_launch_would(where, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    here = settings.load(where.store, where.data)
+    tracker = doctor._tracker(here, MemoryTracker)
+    assert (tracker.ok, tracker.exit_code) == (False, 2)
+    assert "MLFLOW_TRACKING_URI: './mlruns'" in tracker.detail
+    (ray,) = doctor._nodes(here, [])
+    assert (ray.ok, ray.exit_code) == (False, 3)
+    assert "RAY_ADDRESS: nothing answers at 127.0.0.1:1" in ray.detail
+    assert [e.exit_code for e in doctor.bad_addresses(here)] == [2, 3]
+    assert [e.exit_code for e in doctor.bad_addresses(here, through_ray=False)] == [2]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,19 @@ def test_a_link_that_was_made_though_the_server_denies_it_counts_as_ours(tmp_pat
     assert target.read_bytes() == b"content"
 
 
-def test_a_file_that_others_may_read_is_written_for_them(tmp_path):
-    files.write_atomically(tmp_path / "content", b"")
-    assert (tmp_path / "content").stat().st_mode & 0o777 == 0o644
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_who_may_read_a_file_is_what_the_umask_says(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        files.write_atomically(tmp_path / "content", b"")
+        files.write_once(tmp_path / "once", b"")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {mode}
+
+
+def test_what_is_no_file_is_said_so_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(files.NotAFile, match="is no regular file"):
+            files.read(path)

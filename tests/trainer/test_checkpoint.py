@@ -12,7 +12,7 @@ import pytest
 import torch
 from small_trials import small
 
-from trainer import checkpoint, freezing
+from trainer import checkpoint, files, freezing
 from trainer.checkpoint import Header
 from trainer.journal import Record
 from trainer.results import CHECKPOINT, CHECKPOINT_PREVIOUS
@@ -148,15 +148,15 @@ def test_bn_only_resnet_110_after_160_epochs_takes_at_most_150_kilobytes(tmp_pat
 def test_a_checkpoint_that_cannot_be_read_for_now_is_not_passed_over(tmp_path, monkeypatch) -> None:
     save(tmp_path, small(), 1)
     save(tmp_path, small(), 2)
-    read = Path.read_bytes
+    read = files.read
 
     def failing(number):
-        def read_bytes(path):
+        def failing_read(path):
             if path.name == CHECKPOINT:
                 raise OSError(number, os.strerror(number))
             return read(path)
 
-        monkeypatch.setattr(Path, "read_bytes", read_bytes)
+        monkeypatch.setattr(files, "read", failing_read)
 
     failing(errno.ESTALE)
     with pytest.raises(OSError, match="Stale"):

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from trainer import files
 from trainer.errors import DataError
 
 _SHOWN = 5
@@ -40,7 +41,7 @@ def load(model: nn.Module, path: Path, sha256: str, output: frozenset[str] = fro
 
 def _read(path: Path, sha256: str) -> dict[str, Tensor]:
     try:
-        content = path.read_bytes()
+        content = files.read(path)
     except OSError as error:
         raise DataError(f"weights file {path}: cannot be read ({error.strerror})") from error
     found = hashlib.sha256(content).hexdigest()

@@ -36,6 +36,7 @@ def audit(
     """
     settings = load_settings(store_folder)
     store = Store(settings.store)
+    store.check_version()
     sweeps = lookup.sweep_names(store, name)
     mended = [m for s in sweeps if mend for m in mending.mend(store, store.launched(s))]
     tracker = connect(settings, tracker_name or MLFLOW)

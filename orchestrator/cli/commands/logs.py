@@ -54,13 +54,13 @@ def _show_failures(store: Store, trial_id: str, attempts: list[int]) -> None:
 
 def _print_log(store: Store, trial_id: str, number: int, position: int) -> int:
     """Print an attempt's log from a byte position on; returns where it ended."""
-    try:
-        with (store.attempt_folder(trial_id, number) / LOG).open("rb") as file:
-            file.seek(position)
-            text = file.read().decode(errors="replace")
-            position = file.tell()
-    except FileNotFoundError:
+    path = store.attempt_folder(trial_id, number) / LOG
+    if not path.is_file():  # none yet; of a pipe none would ever come
         return position
+    with path.open("rb") as file:
+        file.seek(position)
+        text = file.read().decode(errors="replace")
+        position = file.tell()
     if text:
         screen.write_log(text)
     return position

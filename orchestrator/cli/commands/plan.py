@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator import doctor
 from orchestrator.cli import options, plan_text, screen
 from orchestrator.launching import data_check
 from orchestrator.planning import limits
@@ -46,3 +47,5 @@ def plan(
         table = plan_text.trial_table if each else plan_text.configuration_table
         images = data_check.found((row.spec for row in planned.rows), settings.data)
         screen.show(table(planned), "", *plan_text.summary(planned), *images)
+    for error in doctor.bad_addresses(settings):
+        screen.say(f"a launch would be refused: {error}", "yellow")

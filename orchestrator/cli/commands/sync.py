@@ -25,6 +25,7 @@ def sync(
     """Send the tracker what it lacks of a sweep, or of all sweeps."""
     settings = load_settings(store_folder)
     store = Store(settings.store)
+    store.check_version()
     sweeps = lookup.sweep_names(store, name)
     tracker = connect(settings, tracker_name or MLFLOW)
     backlogs = {sweep: forwarder.sync(store, sweep, tracker) for sweep in sweeps}

@@ -162,3 +162,29 @@ def test_the_end_of_a_launch_links_to_the_charts_on_the_configured_server(
     said = launch()
     (line,) = [line for line in said.err.splitlines() if line.startswith("curves:")]
     assert line.split()[1].startswith(f"{mlflow_server.url}/#/experiments/")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("MLFLOW_TRACKING_URI", "file:///srv/mlruns", 2),
+        ("MLFLOW_TRACKING_URI", "databricks", 2),
+        ("MLFLOW_TRACKING_URI", "./mlruns", 2),
+        ("MLFLOW_TRACKING_URI", "127.0.0.1:5000", 2),
+        ("RAY_ADDRESS", "127.0.0.1:1", 3),
+    ],
+)
+def test_an_environment_that_cannot_work_is_refused_before_anything_starts(
+    bnsweep, tiny, tmp_path, monkeypatch, name, value, code
+):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv(name, value)
+    said = bnsweep("launch", tiny, "-y")
+    assert said.code == code
+    refusal = said.err.splitlines()[-1]
+    assert refusal.startswith(f"{name}: ")
+    assert value in refusal
+    assert not Store(tmp_path / "runs").sweeps()
+    planned = bnsweep("plan", tiny)
+    assert planned.code == 0
+    assert f"a launch would be refused: {refusal}" in planned.err

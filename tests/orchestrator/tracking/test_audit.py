@@ -309,7 +309,8 @@ def test_a_launch_that_cannot_be_read_is_found_and_none_of_its_trials_is_for_gc(
     (store.sweep_folder("depth") / "launches" / "1.json").write_bytes(b"{")
     launched(store, [FINISHED])
     assert findings(store) == {
-        "folders": "sweeps/depth/launches/1.json: cannot be read; what it names is kept"
+        "folders": "sweeps/depth/launches/1.json: cannot be read; what it names is kept "
+        "(launch its sweep file, then remove this)"
     }
 
 
