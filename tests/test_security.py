@@ -38,8 +38,14 @@ found = [
 ]
 token = os.environ["RAY_AUTH_TOKEN"]
 shown = [process.pid for process in mine if token in " ".join(process.cmdline())]
-print(json.dumps({"listening": found, "mode": os.environ["RAY_AUTH_MODE"], "shown": shown}))
+folder = Path(ray._private.worker._global_node.get_session_dir_path())
+open_to_others = all(parent.stat().st_mode & 0o077 for parent in folder.parents)
+print(json.dumps({
+    "listening": found, "mode": os.environ["RAY_AUTH_MODE"], "shown": shown,
+    "open_to_others": open_to_others,
+}))
 ray.shutdown()
+launcher._folder.close()
 """
 
 
@@ -64,6 +70,7 @@ def test_a_ray_of_our_own_listens_on_loopback_and_wants_a_token(alone):
     assert {address for address, _ in said["listening"]} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
     assert said["mode"] == "token"
     assert said["shown"] == []  # the token is in no process's command line
+    assert not said["open_to_others"]  # nobody else reaches its sockets and logs
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: f"{p.parent.name}/{p.name}")

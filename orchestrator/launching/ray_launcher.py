@@ -1,4 +1,4 @@
-"""The launcher that schedules packs through Ray Tune: with ray_nodes the only import of ray.
+"""The launcher that schedules packs through Ray Tune: with ray_nodes and ray_watch all of ray.
 
 Tune gets an explicit list of trials, our names and a worker function that never fails for a
 trial's error. Its own state is scratch, its return value is not read.
@@ -30,7 +30,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator import settings
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.launching import data_check, ray_nodes, worker
+from orchestrator.launching import data_check, ray_nodes, ray_watch, worker
 from orchestrator.launching.worker import PackTask
 from orchestrator.planning import costs
 from orchestrator.store.store import Store
@@ -87,6 +87,7 @@ class RayLauncher:
         self._gpus = 0.0
         self._cpus = resources.cpus
         self._scratch: Path | None = None
+        self._folder = contextlib.ExitStack()
         self._local = not os.environ.get("RAY_ADDRESS")
 
     def run(self, tasks: Sequence[PackTask]) -> None:
@@ -102,7 +103,8 @@ class RayLauncher:
         # with each of them: the tasks themselves stay out of both, and their list is no grid.
         trainable = tune.with_parameters(_run_task, tasks=[t.model_dump_json() for t in tasks])
         points = [{"task": f"{number} {_name(task)}"} for number, task in enumerate(tasks)]
-        tune.Tuner(
+        watch = ray_watch.Watch(tasks, local=self._local)
+        tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": self._cpus, "gpu": self._gpus}),
             param_space={"task": None},  # each point says which
             tune_config=tune.TuneConfig(
@@ -116,14 +118,32 @@ class RayLauncher:
                 name="round",
                 storage_path=str(self._scratch),
                 failure_config=tune.FailureConfig(max_failures=DEAD_WORKERS),
+                callbacks=[watch],
                 verbose=0,
             ),
-        ).fit()
+        )
+        if not ray_watch.Round(tuner.fit, watch).run():
+            self._leave_ray(tasks[0].sweep)
+
+    def _leave_ray(self, sweep: str) -> None:
+        """End a Ray that stands still: the next round begins with one of our own anew.
+
+        Raises UnreachableError where it is a cluster's.
+        """
+        if self._local:
+            ray_watch.kill_ray()
+        self.close()
+        if not self._local:
+            raise UnreachableError(
+                f"RAY_ADDRESS: Ray at {os.environ['RAY_ADDRESS']} has not answered for "
+                f"{ray_watch.SILENT_S / 60:.0f} minutes; once it does: bnsweep resume {sweep}"
+            )
 
     def close(self) -> None:
         """Shut down what this launcher started, and remove Ray's scratch."""
         if self._scratch is not None:
-            ray.shutdown()
+            ray_watch.shut_down(local=self._local)
+            self._folder.close()
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
 
@@ -138,6 +158,7 @@ class RayLauncher:
             with _own_signal_handlers():
                 self._connect(worker_environment)
         except Exception as error:  # Ray raises many types here; each means the same to the user
+            self._folder.close()
             log = Store(tasks[0].store).launch_log(tasks[0].sweep, tasks[0].launch)
             raise UnreachableError(
                 f"Ray cannot be {'started' if self._local else 'reached'}: {_line(error)}; "
@@ -151,6 +172,7 @@ class RayLauncher:
                 _check_nodes(tasks)
         except BaseException:
             ray.shutdown()
+            self._folder.close()
             raise
         # Workers on other nodes look into Tune's folder too: there it must lie in the store.
         parent = None if self._local else tasks[0].store
@@ -164,7 +186,7 @@ class RayLauncher:
                 num_cpus=settings.cpu_count(),
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
-                _temp_dir=os.environ.get("BNSWEEP_RAY_TEMP") or None,
+                _temp_dir=self._folder.enter_context(ray_environment.own_folder()),
                 **quiet,
             )
         else:
@@ -262,7 +284,7 @@ def _gpu_bytes() -> int:
 
 def _run_task(config: dict[str, str], tasks: Sequence[str]) -> None:
     """The Tune trainable: the task of that number; returns normally whatever the trials do."""
-    task = PackTask.model_validate_json(tasks[int(config["task"].partition(" ")[0])])
+    task = PackTask.model_validate_json(tasks[ray_watch.number_of(config)])
     worker.check_process()  # raises before anything is claimed: Tune goes on in a new process
     worker.run_pack(task)
     tune.report({"ended": 1})

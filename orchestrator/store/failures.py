@@ -49,6 +49,10 @@ _IO_ERRNOS = {
 }
 
 
+_NO_MEMORY = ("Cannot allocate memory", "failed to map segment", "std::bad_alloc")
+"""What errors say that are of many types: a library that cannot be loaded, say."""
+
+
 class Failure(BaseModel):
     """`error.json`: why an attempt ended without a result."""
 
@@ -92,7 +96,7 @@ def _class_of(error: BaseException) -> tuple[FailureClass, dict[str, Any]]:
             return "diverged", {"epoch": error.epoch, "step": error.step, "last": error.last_loss}
         case errors.OutOfMemory():
             return "oom", {"peak_bytes": error.peak_bytes}
-        case MemoryError():
+        case _ if isinstance(error, MemoryError) or any(s in str(error) for s in _NO_MEMORY):
             return "oom", {}
         case errors.Stopped() | KeyboardInterrupt():
             return "stopped", {}

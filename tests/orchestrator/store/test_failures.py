@@ -25,6 +25,8 @@ def raised(error):
         (errors.Diverged(3, 7, 1.5), "diverged"),
         (errors.OutOfMemory("too large", 123), "oom"),
         (MemoryError(), "oom"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "oom"),
         (OSError(errno.ENOSPC, "No space left on device"), "io"),
         (OSError(errno.ESTALE, "Stale file handle"), "io"),
         (FileNotFoundError(errno.ENOENT, "gone"), "code"),
