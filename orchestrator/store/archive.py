@@ -82,6 +82,7 @@ def pack(store: Store, trial_id: str, result: Result) -> bytes:
         files |= _code(store, spec.code_sha256)
     about = About(version=VERSION, trial_id=trial_id, numbers=numbers(result))
     digests = {name: _digest(files[name]) for name in sorted(files)}
+    _check_artifacts(result, digests)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
         _add(archive, ABOUT, about.model_dump_json().encode())
@@ -89,6 +90,13 @@ def pack(store: Store, trial_id: str, result: Result) -> bytes:
         for name in digests:
             _add(archive, name, files[name])
     return buffer.getvalue()
+
+
+def _check_artifacts(result: Result, digests: Mapping[str, str]) -> None:
+    """Raise ArchiveProblem where a file is missing, or another one, that the result names."""
+    for name, digest in result.artifacts.items():
+        if digests.get(f"{results.ARTIFACTS}/{name}") != digest:
+            raise ArchiveProblem(f"its {name} is not the one that its result names; see audit")
 
 
 def _of_the_folder(store: Store, trial_id: str, attempt: int) -> dict[str, bytes]:
@@ -147,7 +155,7 @@ def contents(data: bytes, trial_id: str) -> dict[str, bytes]:
     try:
         listed = json.loads(files.pop(CONTENTS, b""))
         spec = TrialSpec.model_validate_json(files.get(results.SPEC, b""))
-        result = Result.model_validate_json(files.get(results.RESULT, b""))
+        result = results.parse(files.get(results.RESULT, b""))
         files[results.JOURNAL]
     except (ValueError, KeyError) as error:
         raise ArchiveProblem("is damaged") from error
@@ -159,6 +167,7 @@ def contents(data: bytes, trial_id: str) -> dict[str, bytes]:
     for name in files:
         if not _belongs(name):
             raise ArchiveProblem(f"holds {name!r}, which is no part of a trial")
+    _check_artifacts(result, listed)
     return files
 
 

@@ -135,7 +135,7 @@ def _compare(remote: Remote, trial_id: str, result: Result) -> Step:
 def _place(store: Store, content: dict[str, bytes], url: str) -> bool:
     """Make the trial finished, by an attempt of its own that claims and publishes as a worker's
     does. False where a living attempt has the trial, or another one has finished it."""
-    result = Result.model_validate_json(content[results.RESULT])
+    result = results.parse(content[results.RESULT])
     if result.spec.code_sha256:
         _keep_code(store, result.spec.code_sha256, content)
     claim = ownership.claim(store, result.spec, liveness.this_process())
@@ -162,21 +162,16 @@ def _write(store: Store, claim: Claim, content: dict[str, bytes], result: Result
     if results.INITIAL in content:
         _keep_initial(store, claim, content[results.INITIAL], result.digests.get("initial", ""))
     files.write_atomically(claim.folder / results.JOURNAL, content[results.JOURNAL])
-    own = _as_attempt(content[results.RESULT], claim.number)
-    files.write_atomically(claim.folder / results.RESULT, own)
+    path = claim.folder / results.RESULT
+    if result.attempt == claim.number:
+        files.write_atomically(path, content[results.RESULT])
+    else:
+        results.write(path, result.model_copy(update={"attempt": claim.number}))
     # From here on nobody asks whether its owner lives, so start.json may say who trained it.
     with contextlib.suppress(KeyError, ValidationError):
         start = Start.model_validate_json(content[START])
         whole = start.model_copy(update={"resumed_from": None})  # as its journal is
         files.write_json(claim.folder / START, whole)
-
-
-def _as_attempt(result_json: bytes, number: int) -> bytes:
-    """The result as that of the attempt which the trial has here; keys unknown here stay."""
-    result = json.loads(result_json)
-    if result["attempt"] == number:
-        return result_json
-    return json.dumps({**result, "attempt": number}, separators=(",", ":")).encode() + b"\n"
 
 
 def _keep_initial(store: Store, claim: Claim, content: bytes, digest: str) -> None:

@@ -103,11 +103,28 @@ def test_numbers_tell_what_was_computed_not_where_or_how_fast(store):
 def test_a_trial_whose_result_is_another_ones_is_not_packed(store):
     trained(store, SPEC)
     trained(store, OTHER)
-    result = store.trial_folder(SPEC.trial_id) / results.RESULT
-    result.unlink()
-    result.write_bytes((store.trial_folder(OTHER.trial_id) / results.RESULT).read_bytes())
     with pytest.raises(ArchiveProblem, match="not of one trial"):
+        archive.pack(store, SPEC.trial_id, store.result(OTHER.trial_id))
+
+
+def test_an_artifact_that_is_not_the_results_is_neither_packed_nor_taken(store):
+    trained(store, SPEC)
+    edited = changed(packed(store), **{"artifacts/final.pt": b"others"})
+    with pytest.raises(ArchiveProblem, match=r"its final\.pt is not the one that its result names"):
+        archive.contents(edited, SPEC.trial_id)
+    path = store.attempt_folder(SPEC.trial_id, 1) / results.ARTIFACTS / results.FINAL_TENSORS
+    path.write_bytes(b"others")
+    with pytest.raises(ArchiveProblem, match=r"its final\.pt is not the one that its result names"):
         packed(store)
+
+
+def test_an_edited_result_is_damaged(store):
+    trained(store, SPEC)
+    content = archive.contents(packed(store), SPEC.trial_id)
+    edited = content["result.json"].replace(b'"seconds":1.0', b'"seconds":2.0')
+    assert edited != content["result.json"]
+    with pytest.raises(ArchiveProblem, match="is damaged"):
+        archive.contents(changed(packed(store), **{"result.json": edited}), SPEC.trial_id)
 
 
 DAMAGED = {
