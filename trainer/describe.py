@@ -135,6 +135,12 @@ def _counted(spec: TrialSpec) -> dict[str, Any]:
     """Parameters by role, operations and kept bytes of one image, bytes of a checkpoint."""
     network = initial.prepare(spec)
     trained = network.trained.count(network.model)
+    if not trained and spec.trainable != "nothing":
+        kinds = sorted({role.kind for role in roles.roles_of(network.model).values()})
+        raise CodeProblem(
+            f"trainable: {spec.trainable} trains no parameter of network {spec.model}, whose roles "
+            f"are {', '.join(kinds)}"
+        )
     counts = roles.counts(network.model, trained)
     kept = _Kept(network.model)
     forward, labels = _batch(spec)

@@ -40,8 +40,9 @@ class Options:
     None: at the ends of epochs only."""
     poll: Callable[[], bool] = lambda: False
     """Asked before each step. True: write a checkpoint there and raise Stopped."""
-    probes: tuple[probes.Probe, ...] = probes.ALL
-    """What to measure inside the network after training; empty: nothing."""
+    probes: tuple[str, ...] = probes.ALL
+    """What to measure inside the network after training, the code's own by name or all as `own`;
+    empty: nothing."""
     on_record: Callable[[Record], None] = lambda record: None  # noqa: ARG005
     on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None  # noqa: ARG005
     """Told after each step: the epoch under way (from 1), updates done in it, and all it has."""

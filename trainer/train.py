@@ -53,6 +53,7 @@ def train(
     FreezeViolation. Leaves torch's global settings and generators as they were.
     """
     extend.use(options.code, spec.code_sha256)
+    probes.check(options.probes)
     device = numerics.choose_device(options.device)
     numerics.reset_peak_memory(device)
     folder.mkdir(parents=True, exist_ok=True)

@@ -88,7 +88,7 @@ def check_data(sweep: SweepSpec, store: Store, data: Path) -> None:
     first = {spec.dataset: _shape(spec) for spec in reversed(sweep.trials) if spec.dataset in names}
     if first:
         shapes = list(first.values())
-        description = descriptions.ask(code, shapes, check=True, data=data)
+        description = descriptions.ask(code, shapes, check=True, data=data, store=store.root)
         _refuse_problems(sweep, code, shapes, description)
 
 

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import metadata
@@ -20,7 +21,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 import trainer
-from orchestrator import python_process
+from orchestrator import python_process, settings
 from orchestrator.errors import UserError
 from trainer import own_code
 from trainer.files import write_json
@@ -130,14 +131,16 @@ def ask(
 
     `check`: two steps of each network and mode are trained on synthetic images, too. `data`: the
     code's own data sets are read there, and the answer is not kept. It is kept in `store`, or for
-    this user where there is no store that can be written.
+    this user where there is no store that can be written. The code works in an empty folder, and
+    where it writes into the store, that is a problem of it.
     """
     fields = [spec.identity_fields() for spec in specs]
     cached = _cache_folder(store) / f"{_key(code, fields, check=check)}.json"
     if data is None:
         with contextlib.suppress(OSError, ValidationError):
             return Description.model_validate_json(cached.read_bytes())
-    description = _asked(code, fields, check=check, data=data)
+    watched = store or settings.load().store
+    description = _asked(code, fields, check=check, data=data, store=watched)
     if data is None and description.whole:
         with contextlib.suppress(OSError):
             cached.parent.mkdir(parents=True, exist_ok=True)
@@ -146,14 +149,21 @@ def ask(
 
 
 def _asked(
-    code: Path | None, fields: Sequence[dict[str, Any]], *, check: bool, data: Path | None
+    code: Path | None,
+    fields: Sequence[dict[str, Any]],
+    *,
+    check: bool,
+    data: Path | None,
+    store: Path,
 ) -> Description:
-    arguments: list[object] = ["describe"]
+    arguments: list[object] = ["describe", "--store", store]
     arguments += ["--code", code] if code else []
     arguments += ["--check"] if check else []
     arguments += ["--data", data] if data else []
     try:
-        answer = python_process.ask("trainer", *arguments, given=fields, timeout_s=TIMEOUT_S)
+        with tempfile.TemporaryDirectory(prefix="bnsweep-") as empty:
+            arguments += ["--here", empty]
+            answer = python_process.ask("trainer", *arguments, given=fields, timeout_s=TIMEOUT_S)
         return Description.model_validate(answer)
     except UserError as error:
         message = str(error)

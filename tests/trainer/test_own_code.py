@@ -11,10 +11,10 @@ from torch import nn
 
 from trainer import checkpoint, describe, extend, own_code
 from trainer.data_sets import DATA_SETS
-from trainer.errors import DataError, Stopped
+from trainer.errors import DataError, SpecError, Stopped
 from trainer.export import export
-from trainer.modes import MODES
-from trainer.networks.descriptions import NETWORKS
+from trainer.modes import MODES, Role
+from trainer.networks.descriptions import NETWORKS, NetworkSpec
 from trainer.networks.roles import roles_of
 from trainer.options import Options
 from trainer.own_code import CodeProblem
@@ -144,6 +144,19 @@ def test_own_probes_give_metrics_and_arrays(code, tmp_path):
         assert len(arrays["gamma"]) == 16, "γ of the BatchNorm and of the GroupNorm"
 
 
+def test_an_own_probe_goes_by_its_name_alone(code, tmp_path):
+    def measured(*names):
+        given = Options(code=code, device="cpu", probes=names)
+        metrics = train(spec_of(code), tmp_path / "-".join(names), options=given).metrics
+        return {key for key in metrics if key.startswith("trained/")}
+
+    assert measured("spread") == {"trained/spread/weight", "trained/images"}
+    assert "trained/spread/weight" in measured("bn", "own")
+    assert "trained/spread/weight" not in measured("bn")
+    with pytest.raises(SpecError, match=r"found spraed; allowed: bn, .*, own, spread"):
+        measured("spraed")
+
+
 def test_options_reach_the_network_and_are_part_of_its_identity(code, tmp_path, options):
     spec = spec_of(code, options={"groups": 4})
     assert spec.trial_id != spec_of(code).trial_id
@@ -215,6 +228,13 @@ def test_what_cannot_be_code_is_said(tmp_path):
 
 
 NETWORK = "from torch import nn\nimport torch, random\nfrom trainer.extend import network, output\n"
+BARE = (
+    NETWORK + "from trainer.extend import mode\n@network\nclass TinyNet(nn.Module):\n"
+    "    def __init__(self, spec):\n        super().__init__()\n"
+    "        self.scale = nn.Parameter(torch.ones(3))\n        self.fc = output(3, spec)\n"
+    "    def forward(self, x):\n        return self.fc(self.scale * x.mean((2, 3)))\n"
+    "@mode\ndef scale_only(role): return role.name == 'scale'\n"
+)
 WRONG = {
     "a syntax error": ("def broken(:\n", 1, "SyntaxError: invalid syntax"),
     "an import that is missing": ("\nimport nowhere_to_be_found\n", 2, "ModuleNotFoundError"),
@@ -268,6 +288,30 @@ WRONG = {
         "two steps from one seed gave different numbers",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("mode", "trainable"),
+    [("all", 43), ("scale_only", 3), ("output_only", 40), ("norm_only", None)],
+)
+def test_a_parameter_of_no_layer_is_counted_and_trains_where_a_mode_names_it(
+    mode, trainable, tmp_path
+):
+    path = tmp_path / "mine.py"
+    path.write_text(BARE)
+    spec = {"code_sha256": own_code.digest(path), "model": "tiny_net", "dataset": "digits"}
+    answer = describe.describe(path, [{**spec, "trainable": mode}], check=True)
+    assert roles_of(extend.TABLES["networks"]["tiny_net"].build(NetworkSpec(1)))["scale"] == Role(
+        "other"
+    )
+    (trial,) = answer["trials"]
+    if trainable is None:
+        assert trial["problem"]["message"] == (
+            "trainable: norm_only trains no parameter of network tiny_net, whose roles are bias, "
+            "linear_weight, other"
+        )
+    else:
+        assert (trial["counts"]["total"], trial["counts"]["trainable"]) == (43, trainable)
 
 
 @pytest.mark.parametrize("what", WRONG)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from contextlib import redirect_stdout
+from contextlib import chdir, redirect_stdout
 from pathlib import Path
 
+from trainer import write_guard
 from trainer.commands import spec_json
 from trainer.describe import describe
 
@@ -24,11 +26,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="DIR", type=Path, help="with --check: read the data sets of the code"
     )
+    parser.add_argument(
+        "--store", metavar="DIR", type=Path, help="the code is not to write below this folder"
+    )
+    parser.add_argument(
+        "--here", metavar="DIR", type=Path, default=Path(), help="the folder to work in"
+    )
 
 
 def run(given: argparse.Namespace) -> None:
     """Print the description. Raises SpecError where the input is not a list."""
     fields = spec_json.read_list()
-    with redirect_stdout(sys.stderr):  # what the code prints is no answer
-        answer = describe(given.code, fields, check=given.check, data=given.data)
+    code, data = (path and path.absolute() for path in (given.code, given.data))
+    os.environ.pop("BNSWEEP_STORE", None)
+    if given.store:
+        write_guard.forbid(given.store, data)
+    # What the code prints is no answer, and what it writes beside itself is nobody's.
+    with redirect_stdout(sys.stderr), chdir(given.here):
+        answer = describe(code, fields, check=given.check, data=data)
     print(json.dumps(answer))

@@ -17,6 +17,7 @@ from trainer import checkpoint, extend, journal
 from trainer.commands import spec_json
 from trainer.errors import SpecError
 from trainer.files import write_json
+from trainer.probes import probes
 from trainer.results import RESULT, SPEC
 from trainer.spec import TrialSpec
 from trainer.train import Options, train
@@ -50,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--code", metavar="PATH", type=Path, help="own code, for a spec with code_sha256"
     )
+    parser.add_argument(
+        "--probes", metavar="NAME", nargs="*", help="only these, the code's own too; none: nothing"
+    )
 
 
 def run(given: argparse.Namespace) -> None:
@@ -76,6 +80,7 @@ def run(given: argparse.Namespace) -> None:
         kernels=given.kernels,
         pretrained=given.pretrained,
         code=given.code,
+        probes=probes.ALL if given.probes is None else tuple(given.probes),
         poll=_stop_requests(),
         on_record=lambda record: print(journal.line_for_people(record, spec.epochs), flush=True),
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,16 +23,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainer.data.splits import Data
+from trainer.errors import SpecError
 from trainer.files import write_atomically
-from trainer.kernels.fused_norm import Norm
 from trainer.networks.roles import norm_of
+from trainer.probes import activity
+from trainer.probes.activity import Arrays
 from trainer.probes.images import ProbeImages
 from trainer.probes.pictures import picture
 from trainer.results import FEATURE_MAPS, PROBES
 from trainer.spec import TrialSpec, classes_of
 
-Probe = Literal["bn", "pruning", "relu", "features", "classes"]
+Probe = Literal["bn", "pruning", "relu", "features", "classes", "own"]
 ALL: tuple[Probe, ...] = get_args(Probe)
+"""`own`: all that the user's code defines; one of those goes by its name, too."""
 
 THRESHOLDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 """|γ| below which γ is set to zero."""
@@ -41,12 +44,7 @@ CURVE = np.logspace(-4, 0, 81)
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 EDGES = np.linspace(-2, 2, 161)
 """Bins of the histograms; what lies outside is counted in the outermost bins."""
-OFF = 0.99
-"""A channel or unit is off where it is zero on more than this share of the inputs."""
-
 FEATURE_IMAGES, FEATURE_CHANNELS = 4, 16
-
-Arrays = dict[str, NDArray[Any]]
 
 OWN: dict[str, Callable[[nn.Module, Iterator[tuple[Tensor, Tensor]]], Mapping[str, Any]]] = {}
 """Probes that a user's code defines, by name, while a trial that names it is trained."""
@@ -58,11 +56,11 @@ def run(
     data: Data,
     device: torch.device,
     folder: Path,
-    probes: Collection[Probe] = ALL,
+    probes: Collection[str] = ALL,
 ) -> dict[str, float]:
     """Measure `probes` on `model`, which is left as it was, in eval mode; returns the scalars.
 
-    Writes into `folder`, the trial's `artifacts`.
+    `probes`: as in `check`. Writes into `folder`, the trial's `artifacts`.
     """
     start = time.perf_counter()
     model.eval()
@@ -77,12 +75,14 @@ def run(
         arrays |= prune(model, layers, images)
         scalars |= _pruning_scalars(arrays)
     if "relu" in probes or "classes" in probes:
-        arrays |= observe(model, images, classes_of(spec))
-        scalars |= _activity_scalars(arrays)
+        arrays |= activity.observe(model, images, classes_of(spec))
+        scalars |= activity.scalars(arrays)
     if "features" in probes:
         arrays |= feature_maps(model, images)
         write_atomically(folder / FEATURE_MAPS, picture(arrays))
     for name, own in OWN.items():
+        if not {name, "own"} & set(probes):
+            continue
         for key, value in own(model, images.batches()).items():
             if np.ndim(value) == 0:
                 scalars[f"trained/{name}/{key}"] = float(value)
@@ -92,6 +92,13 @@ def run(
     arrays |= {"seconds": np.array(time.perf_counter() - start)}
     write_atomically(folder / PROBES, _packed(arrays))
     return {**scalars, "trained/images": float(images.count)}
+
+
+def check(probes: Iterable[str]) -> None:
+    """Raise SpecError for a name that is neither of `ALL` nor of a probe of the user's own."""
+    if unknown := [name for name in probes if name not in ALL and name not in OWN]:
+        known = ", ".join([*ALL, *OWN])
+        raise SpecError(f"probes: found {', '.join(unknown)}; allowed: {known}")
 
 
 # --- γ and β ------------------------------------------------------------------------------------
@@ -190,76 +197,7 @@ def _pruned(layers: dict[str, Any], threshold: float) -> Iterator[None]:
                 layer.weight.copy_(weight)
 
 
-# --- activations --------------------------------------------------------------------------------
-
-
-class _ReluZeros:
-    """Counts, for every unit of every ReLU, on how many inputs it is zero; in calling order.
-
-    Our networks' ReLUs are part of `Norm`, where a kernel may compute them; others have modules.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self.counts: dict[nn.Module, Tensor] = {}
-        self._hooks = [
-            module.register_forward_hook(self._count, with_kwargs=True)
-            for module in model.modules()
-            if isinstance(module, Norm | nn.ReLU)
-        ]
-
-    def _count(self, module: nn.Module, args: Any, kwargs: Any, out: Tensor) -> None:
-        if isinstance(module, nn.ReLU) or kwargs.get("relu") or (len(args) > 2 and args[2]):
-            zeros = (out == 0).sum(0, dtype=torch.int32)
-            self.counts[module] = self.counts[module] + zeros if module in self.counts else zeros
-
-    def remove(self) -> None:
-        """Stop counting."""
-        for hook in self._hooks:
-            hook.remove()
-
-
-def observe(model: nn.Module, images: ProbeImages, classes: int) -> Arrays:
-    """One pass: zero frequency of each ReLU channel and unit in %, accuracy of each class in %.
-
-    Off: zero on more than 99 % of the inputs (a channel: of its inputs and positions).
-    """
-    zeros = _ReluZeros(model)
-    hits = torch.zeros(2, classes, dtype=torch.float64, device=images.device)
-    for batch, labels in images.batches():
-        right = images.forward(model, batch).argmax(1) == labels
-        hits[0] += torch.bincount(labels, minlength=classes)
-        hits[1] += torch.bincount(labels[right], minlength=classes)
-    zeros.remove()
-    shown, correct = hits.cpu().numpy()
-    with np.errstate(invalid="ignore"):  # a class without an image has no accuracy: nan
-        arrays: Arrays = {"class_images": shown, "class_accuracy": 100 * correct / shown}
-    if zeros.counts:
-        arrays |= _relu_arrays(list(zeros.counts.values()), images.count)
-    return arrays
-
-
-def _relu_arrays(counts: list[Tensor], images: int) -> Arrays:
-    units = [count.float().div_(images).cpu().numpy() for count in counts]
-    channels = [unit.reshape(len(unit), -1).mean(1) for unit in units]
-    bins = np.linspace(0, 1, 101)
-    return {
-        "relu_shapes": np.array([(*unit.shape, 1, 1)[:3] for unit in units]),
-        "relu_channel_zero": (100 * np.concatenate(channels)).astype(np.float32),
-        "relu_unit_histogram": np.array([np.histogram(unit, bins)[0] for unit in units]),
-        "relu_units_off": np.array([100 * (unit > OFF).mean() for unit in units]),
-        "relu_channels_off": np.array([100 * (channel > OFF).mean() for channel in channels]),
-    }
-
-
-def _activity_scalars(arrays: Arrays) -> dict[str, float]:
-    if "relu_shapes" not in arrays:
-        return {}
-    sizes = arrays["relu_shapes"].prod(1)
-    zero = arrays["relu_channel_zero"]
-    return {
-        "trained/relu_units_off": float(np.average(arrays["relu_units_off"], weights=sizes)),
-        "trained/relu_channels_off": 100 * float((zero > 100 * OFF).mean()),
-    }
+# --- feature maps -------------------------------------------------------------------------------
 
 
 def feature_maps(model: nn.Module, images: ProbeImages) -> Arrays:
@@ -289,7 +227,7 @@ def feature_maps(model: nn.Module, images: ProbeImages) -> Arrays:
     return arrays
 
 
-def _passes(layers: dict[str, Any], probes: Collection[Probe]) -> int:
+def _passes(layers: dict[str, Any], probes: Collection[str]) -> int:
     observing = 2 if {"relu", "classes"} & set(probes) else 0  # counting zeros costs a pass more
     pruning = 1 + len(THRESHOLDS) if layers and "pruning" in probes else 0
     return observing + pruning

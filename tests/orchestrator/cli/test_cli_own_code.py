@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from made_code import BASE, MINE, written
@@ -12,6 +13,7 @@ from orchestrator import launch as launch_here
 from orchestrator.errors import UserError
 from orchestrator.planning import described
 from orchestrator.store.store import Store
+from orchestrator.sweep import descriptions
 from orchestrator.tracking.memory_tracker import MemoryTracker
 
 AXES = BASE + "axes: {trainable: [all, stem_only]}\n"
@@ -22,6 +24,7 @@ def _cache(tmp_path_factory):
     """One for this file: most tests have the same code."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(descriptions, "TIMEOUT_S", 280.0)  # a busy machine loads torch in a minute
         yield
 
 
@@ -95,6 +98,45 @@ def test_a_data_set_that_does_not_hold_what_it_says_is_a_line_before_a_launch(bn
     assert "mine.yaml:2: code: " in said.err
     assert "labels from 0 to 6" in said.err
     assert not (tmp_path / "runs" / "trials").exists()
+
+
+WRITES = {
+    "when it is imported": ('"""A network', "open({store!r} + '/x', 'w')\n", "x"),
+    "in its network": ("        super().__init__()", "import os; os.mkdir({store!r} + '/y')", "y"),
+    "in its data set": (
+        "    import torch\n",
+        "    open({store!r} + '/trials/z', 'wb')\n",
+        "trials/z",
+    ),
+}
+
+
+@pytest.mark.parametrize("when", WRITES)
+def test_code_that_writes_into_the_store_is_a_line_and_nothing_is_written(
+    when, bnsweep, store, tmp_path
+):
+    before, statement, name = WRITES[when]
+    statement = statement.format(store=str(store.root))
+    if when == "in its network":
+        statement = f"{before}; {statement}"
+    code = MINE.replace(before, statement + ("" if "network" in when else before), 1)
+    path = written(tmp_path, BASE.replace("digits", "squares"), code)
+    said = bnsweep("launch", path, "--inline", "-y")
+    assert said.code == 2
+    (line,) = [line for line in said.err.splitlines() if "mine.yaml:2" in line]
+    place = f"mine.py:{code[: code.index(str(store.root))].count(chr(10)) + 1}"
+    assert f"code: {place}: PermissionError: writes {store.root / name}, which is in" in line
+    assert not (store.root / name).exists()
+    assert not list((store.root / "trials").iterdir())
+
+
+def test_code_is_described_in_an_empty_folder_that_goes_away_and_is_told_no_store(
+    bnsweep, tmp_path
+):
+    look = "import os\nassert not os.listdir() and 'BNSWEEP_STORE' not in os.environ\n"
+    look += f"open({str(tmp_path)!r} + '/was', 'w').write(os.getcwd())\nopen('left', 'w')\n"
+    assert bnsweep("plan", written(tmp_path, BASE, MINE + look)).code == 0
+    assert not Path((tmp_path / "was").read_text()).exists()
 
 
 def test_own_trials_are_trained_and_read_without_their_code(bnsweep, train, tmp_path):
