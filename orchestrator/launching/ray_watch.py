@@ -22,9 +22,10 @@ from orchestrator.launching.worker import PackTask
 from orchestrator.store import liveness
 from orchestrator.store.store import Store
 
-IDLE_S = 120.0
-"""A worker that has been given trials, none of which is alive for so long, is killed."""
-SILENT_S = 300.0
+IDLE_S = 300.0
+"""A worker that has been given trials, none of which is alive for so long, is killed. Its first
+import of torch from a slow network share takes minutes, and it waits for a dead host's claims."""
+SILENT_S = 600.0
 """A Ray that has said nothing and moved nothing for so long does not work any more."""
 LOOK_S = 5.0
 END_S = 30.0
