@@ -15,6 +15,7 @@ import orchestrator
 import trainer
 from orchestrator import python_process
 from orchestrator.errors import BnsweepError, UnreachableError, UserError
+from orchestrator.extensions import MLFLOW, RAY
 from orchestrator.launching import data_check, ray_environment
 from orchestrator.planning import costs
 from orchestrator.settings import Settings
@@ -66,12 +67,14 @@ def examine(
         yield _ray()
 
 
-def bad_addresses(where: Settings, *, through_ray: bool = True) -> list[BnsweepError]:
+def bad_addresses(
+    where: Settings, launcher: str = RAY, tracker: str = MLFLOW
+) -> list[BnsweepError]:
     """What in the environment can never work, found in seconds."""
     found: list[BnsweepError] = []
-    if line := mlflow_environment.problem(where.tracking_uri):
+    if tracker == MLFLOW and (line := mlflow_environment.problem(where.tracking_uri)):
         found.append(UserError(line))
-    if through_ray and (line := ray_environment.problem()):
+    if launcher == RAY and (line := ray_environment.problem()):
         found.append(UnreachableError(line))
     return found
 

@@ -49,7 +49,7 @@ def run(sweep: Sweep, plan: Plan, order: Order, settings: Settings, options: Run
         for line in plan_text.summary(plan):
             screen.say(line)
     if not background.is_child():  # its parent has checked and asked
-        for error in doctor.bad_addresses(settings, through_ray=not options.inline):
+        for error in doctor.bad_addresses(settings, options.launcher, options.tracker):
             raise error
         _check_machine(sweep, plan, settings)
         _confirm(plan, options.yes)

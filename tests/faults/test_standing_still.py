@@ -89,7 +89,7 @@ def once_it_trains(store, spec, act):
             time.sleep(0.02)
         act(liveness.read_start(folder).pid, folder)
 
-    thread = threading.Thread(target=wait_and_act)
+    thread = threading.Thread(target=wait_and_act, daemon=True)
     thread.start()
     return thread
 

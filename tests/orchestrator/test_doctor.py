@@ -179,4 +179,4 @@ def test_addresses_that_cannot_work_end_as_a_launch_would(where, monkeypatch):
     assert (ray.ok, ray.exit_code) == (False, 3)
     assert "RAY_ADDRESS: nothing answers at 127.0.0.1:1" in ray.detail
     assert [e.exit_code for e in doctor.bad_addresses(here)] == [2, 3]
-    assert [e.exit_code for e in doctor.bad_addresses(here, through_ray=False)] == [2]
+    assert [e.exit_code for e in doctor.bad_addresses(here, "inline")] == [2]

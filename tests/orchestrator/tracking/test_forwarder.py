@@ -641,3 +641,15 @@ def test_the_forwarder_that_has_the_lease_sends_the_trials_of_all_launches(store
     assert forwarder.pass_once().empty
     forwarder.close()
     assert set(runs(store, tracker)) == {first.trial_id, later.trial_id}
+
+
+def test_an_experiment_that_the_tracker_refuses_is_a_line_without_a_traceback(
+    store, tracker, forwarder, monkeypatch, caplog
+):
+    def refuse(sweep):
+        raise Refused("MLflow at http://there rejects: no such name")
+
+    trained(store, SPEC)
+    monkeypatch.setattr(tracker, "open", refuse)
+    assert forwarder.pass_once().problem == "MLflow at http://there rejects: no such name"
+    assert "Traceback" not in caplog.text
