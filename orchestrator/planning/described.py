@@ -124,8 +124,9 @@ def _refuse_problems(
 
 def _line(sweep: SweepSpec, code: Path | None, problem: CodeProblem, model: str = "") -> str:
     if sweep.code is None:
-        place = f"{sweep.filename or sweep.name}: model: {model}"
-        return one_line(f"{place}: {problem.message}")
+        place = sweep.filename or sweep.name
+        named = f": {model}" if model else ""
+        return one_line(f"{place}: model{named}: {problem.message}")
     # The store's copy has the digest for a name: a person knows the file by its own.
     text = problem.within(code)
     text = text.replace(code.name, sweep.code.path.name, 1) if code else text

@@ -161,7 +161,7 @@ def _asked(
     arguments += ["--check"] if check else []
     arguments += ["--data", data] if data else []
     try:
-        with tempfile.TemporaryDirectory(prefix="bnsweep-") as empty:
+        with tempfile.TemporaryDirectory(prefix="own-code-") as empty:
             arguments += ["--here", empty]
             answer = python_process.ask("trainer", *arguments, given=fields, timeout_s=TIMEOUT_S)
         return Description.model_validate(answer)
