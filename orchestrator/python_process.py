@@ -45,7 +45,8 @@ def follow(module: str, *arguments: object, given: object) -> Iterator[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         start_new_session=True,
     ) as process:
         stdin, stdout, stderr = map(_opened, (process.stdin, process.stdout, process.stderr))
@@ -80,7 +81,8 @@ def run(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         env={**(environment or {}), **os.environ},
         start_new_session=True,
     ) as process:

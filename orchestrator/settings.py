@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,23 @@ def load(store: Path | None = None, data: Path | None = None) -> Settings:
     data = Path(data or os.environ.get("BNSWEEP_DATA") or "data").absolute()
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     return Settings(
-        store, data, uri or f"sqlite:///{store / 'mlflow.db'}", embedded_tracker=not uri
+        store, data, uri or sqlite_address(store / "mlflow.db"), embedded_tracker=not uri
     )
+
+
+def sqlite_address(path: Path) -> str:
+    """A SQLite database's address for SQLAlchemy: what would mean something in it is quoted."""
+    quoted = "".join(
+        quote(os.fsencode(c)) if c in "?#%" or not c.isprintable() else c for c in str(path)
+    )
+    # With a driver MLflow leaves it alone; else it makes the folders of what it takes for a path.
+    driver = "" if quoted == str(path) else "+pysqlite"
+    return f"sqlite{driver}:///{quoted}"
+
+
+def sqlite_path(address: str) -> Path:
+    """The file that `sqlite_address` names."""
+    return Path(os.fsdecode(unquote_to_bytes(address.partition(":///")[2])))
 
 
 def cpu_count() -> int:

@@ -24,6 +24,7 @@ MARKS = {
         "faults",
         "integration",
         "orchestrator/cli/test_cli_launch",
+        "orchestrator/cli/test_cli_streams",
         "orchestrator/cli/test_cli_terminal",
         "orchestrator/cli/test_cli_ui",
         "orchestrator/cluster",

@@ -28,6 +28,9 @@ LAYERS = [
 ]
 """Highest first; those in one list know nothing of each other."""
 
+NO_TEXT = ("os", "tarfile", "Image", "webbrowser", "tracker", "self", "_tracker")
+"""What has an `open` that opens no text."""
+
 PLANTED = {
     "trainer/planted.py": "import orchestrator\n",
     "trainer/spec.py": "import torch\n",
@@ -169,3 +172,38 @@ def test_only_the_command_line_prints_or_exits(what):
             timeout=60,
         )
         assert (done.returncode == 0) == fine, done.stdout
+
+
+def calls_without_encoding(source):
+    """Lines of calls that read or write text in whatever encoding the locale has."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        value = getattr(node.func, "value", None)
+        owner = getattr(value, "attr", getattr(value, "id", ""))
+        given = {keyword.arg for keyword in node.keywords}
+        words = [a.value for a in node.args if isinstance(a, ast.Constant)]
+        mode = next((w for w in words if isinstance(w, str) and set(w) <= set("rwaxb+t")), "r")
+        opens = name in ("read_text", "write_text") or (
+            name in ("open", "fdopen") and owner not in NO_TEXT and "b" not in mode
+        )
+        if (opens or "universal_newlines" in given or _is_text(node)) and "encoding" not in given:
+            yield node.lineno
+
+
+def _is_text(call):
+    return any(k.arg == "text" and getattr(k.value, "value", None) is True for k in call.keywords)
+
+
+def test_every_text_file_and_pipe_has_its_encoding_spelled_out():
+    """The locale's may be ASCII; ruff's rule for this does not see a Path behind a name."""
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for package in ("orchestrator", "trainer")
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for line in calls_without_encoding(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+    planted = "p.read_text(); p.open('a'); open('x'); run(c, text=True)\np.open('rb')"
+    assert list(calls_without_encoding(planted)) == [1, 1, 1, 1]

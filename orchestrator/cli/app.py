@@ -5,6 +5,7 @@ A verb's module is loaded when the verb is named, so that `bnsweep --help` stays
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import re
@@ -19,6 +20,7 @@ import typer.main
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from orchestrator import streams
 from orchestrator.cli import on_cluster
 from orchestrator.cli.verbs import VERBS as VERBS
 from orchestrator.cli.verbs import as_called
@@ -92,17 +94,29 @@ def _group() -> Any:
 
 def main() -> None:
     """The `bnsweep` command: runs the verb and exits with its code."""
+    streams.use_utf8()
+    streams.prepare()
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code; every error becomes lines on stderr."""
+    code = _run(arguments)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        streams.lead_nowhere(sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            code = _say(error, f"standard output: {error.strerror}", code=code or 3)
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
     # Where a person puts --debug does not matter: it means the same for every verb.
     rest = [a for a in arguments if a != "--debug"] or ["--help"]
     _debug("--debug" in arguments)
     try:
         code = _group().main(rest, prog_name="bnsweep", standalone_mode=False, obj=rest)
-        sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except BnsweepError as error:
         return _say(error, *error.lines, code=error.exit_code)
@@ -114,7 +128,7 @@ def run(arguments: Sequence[str]) -> int:
         return _say(None, "nothing was started", code=4)
     except BrokenPipeError:
         # The reader went away (`bnsweep plan … | head`): nothing is wrong or left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.lead_nowhere(sys.stdout.fileno())
         return 0
     except OSError as error:
         path = f"{error.filename}: " if error.filename else ""
@@ -137,6 +151,7 @@ def _say(error: BaseException | None, *lines: str, code: int) -> int:
         # Libraries put the addresses they call into their errors, passwords included.
         trace = "".join(traceback.format_exception(error))
         print(printable(re.sub(r"(\w://)[^/\s@]+@", r"\1", trace)), file=sys.stderr, end="")
-    for line in lines:
-        print(printable(as_called(line)), file=sys.stderr)
+    with contextlib.suppress(OSError):  # the exit code says it too
+        for line in lines:
+            print(printable(as_called(line)), file=sys.stderr)
     return code

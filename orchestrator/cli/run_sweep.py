@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator import doctor, extensions, library
+from orchestrator import doctor, extensions, library, streams
 from orchestrator.cli import outcome_text, plan_text, progress, screen
 from orchestrator.errors import UserError
 from orchestrator.extensions import RAY
@@ -37,6 +37,7 @@ class RunOptions:
     as_json: bool
 
 
+@streams.outlasting()
 def run(sweep: Sweep, plan: Plan, order: Order, settings: Settings, options: RunOptions) -> int:
     """Run what the plan lacks, and show it; returns the exit code.
 

@@ -50,6 +50,10 @@ class _PrintableConsole(Console):
             ours = segment.control is not None
             yield segment if ours else segment._replace(text=printable(segment.text))
 
+    def on_broken_pipe(self) -> None:
+        """Leave a reader that went away to whoever prints: rich would end the process with 1."""
+        raise BrokenPipeError
+
 
 def console(file: IO[str] | None = None) -> Console:
     """A console on standard output (or `file`) that prints text as it is: no markup, no emoji."""

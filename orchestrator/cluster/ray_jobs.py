@@ -206,6 +206,6 @@ def _token() -> str:
         return token
     path = os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token"
     try:
-        return Path(path).expanduser().read_text().strip()
+        return Path(path).expanduser().read_text(encoding="utf-8").strip()
     except OSError:
         return ""

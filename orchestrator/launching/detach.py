@@ -53,6 +53,10 @@ def wait_for_launch(
                 process.returncode = 0  # left to itself: Python need not warn that it still runs
                 return launch
         if ended:
-            output = log.read_text(errors="replace").strip().splitlines()[-_OUTPUT_LINES:]
+            output = (
+                log.read_text(encoding="utf-8", errors="replace")
+                .strip()
+                .splitlines()[-_OUTPUT_LINES:]
+            )
             raise UnreachableError(f"sweep {sweep}: the launch in the background ended:", *output)
         time.sleep(_POLL_S)

@@ -1,4 +1,5 @@
-"""What ends a launch early: Ctrl-C, SIGTERM, and workers that do not obey a request to stop."""
+"""What ends a launch early: Ctrl-C, SIGTERM, a terminal that closes, and workers that do not obey
+a request to stop."""
 
 from __future__ import annotations
 
@@ -12,8 +13,10 @@ from typing import Self
 class Interrupts:
     """The first signal calls `ask_to_stop`; a second one raises KeyboardInterrupt at once.
 
-    A context manager that holds the handlers of SIGINT and SIGTERM. Python runs signal handlers in
-    the main thread only, so a launch from another thread is stopped by `bnsweep stop` alone.
+    A context manager that holds the handlers of SIGINT and SIGTERM, and of SIGHUP where `nohup` has
+    not told the process to ignore it: a terminal that closes may send several, which count as one.
+    Python runs signal handlers in the main thread only, so a launch from another thread is stopped
+    by `bnsweep stop` alone.
     """
 
     def __init__(self, ask_to_stop: Callable[[], None]) -> None:
@@ -24,8 +27,9 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._on_signal)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(
@@ -47,7 +51,9 @@ class Interrupts:
             self.signalled = True
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self.signalled and number == signal.SIGHUP:
+            return
         if self.signalled:
             raise KeyboardInterrupt
         self.signalled = True

@@ -12,10 +12,11 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 from rich.console import Console
 
+from orchestrator import streams
 from orchestrator.launching.board import Board
 from orchestrator.launching.monitor import Observer
 from orchestrator.printable import printable
@@ -39,7 +40,7 @@ def showing() -> Iterator[Observer]:
 
 
 @contextlib.contextmanager
-def copy_of(stream: IO[str]) -> Iterator[IO[str]]:
+def copy_of(stream: TextIO) -> Iterator[Any]:
     """A stream to where this one leads now: while Ray runs, standard output and error themselves
     lead into the launch's log. One that is no file (a test's, say) is its own copy."""
     stream.flush()
@@ -48,8 +49,10 @@ def copy_of(stream: IO[str]) -> Iterator[IO[str]]:
     except (OSError, ValueError):
         yield stream
         return
-    with os.fdopen(number, "w", buffering=1, encoding="utf-8") as copy:
-        yield copy
+    with os.fdopen(
+        number, "w", buffering=1, encoding=stream.encoding, errors=streams.FALLBACK
+    ) as copy:
+        yield streams.Outlasting(copy)
 
 
 def _notebook_display() -> Any:

@@ -101,7 +101,11 @@ class RayLauncher:
             tasks = [task.model_copy(update={"decoders": own}) for task in tasks]
         # Tune copies its search space for every trial, and stores the functions that name a trial
         # with each of them: the tasks themselves stay out of both, and their list is no grid.
-        trainable = tune.with_parameters(_run_task, tasks=[t.model_dump_json() for t in tasks])
+        trainable = tune.with_parameters(
+            _run_task,
+            tasks=[t.model_dump_json() for t in tasks],
+            folder=os.getcwd() if self._local else "",
+        )
         points = [{"task": f"{number} {_name(task)}"} for number, task in enumerate(tasks)]
         watch = ray_watch.Watch(tasks, local=self._local)
         tuner = tune.Tuner(
@@ -155,7 +159,9 @@ class RayLauncher:
             for name, value in worker_environment.items():
                 os.environ.setdefault(name, value)  # the raylet's children inherit them
         try:
-            with _own_signal_handlers():
+            # Workers look for modules first where Ray was started: a trainer.py where the user
+            # stands, a common name, shall not be taken for ours.
+            with _own_signal_handlers(), contextlib.chdir(Path(__file__).parents[2]):
                 self._connect(worker_environment)
         except Exception as error:  # Ray raises many types here; each means the same to the user
             self._folder.close()
@@ -276,14 +282,22 @@ def _gpu_bytes_of(node: Any) -> Any:
 def _gpu_bytes() -> int:
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        found = subprocess.run(
+            command, capture_output=True, encoding="utf-8", check=True, timeout=30
+        )
         return min(int(line) for line in found.stdout.split()) * 1024 * 1024
     except (OSError, ValueError, subprocess.SubprocessError):
         return 0  # unknown: a whole GPU for each trial
 
 
-def _run_task(config: dict[str, str], tasks: Sequence[str]) -> None:
-    """The Tune trainable: the task of that number; returns normally whatever the trials do."""
+def _run_task(config: dict[str, str], tasks: Sequence[str], folder: str) -> None:
+    """The Tune trainable: the task of that number; returns normally whatever the trials do.
+
+    `folder`: where the driver stands, so that relative paths mean the same here; empty: elsewhere.
+    """
+    if folder:
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
     task = PackTask.model_validate_json(tasks[ray_watch.number_of(config)])
     worker.check_process()  # raises before anything is claimed: Tune goes on in a new process
     worker.run_pack(task)

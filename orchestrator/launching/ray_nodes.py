@@ -53,7 +53,7 @@ def look(store: Path, data: Path, specs: Sequence[dict[str, Any]] = ()) -> list[
     """
     sign = store / f".seen-{secrets.token_hex(8)}"
     try:
-        sign.write_text(sign.name)
+        sign.write_text(sign.name, encoding="utf-8")
     except OSError as error:
         raise UnreachableError(f"store {store}: cannot be written ({error.strerror})") from error
     try:
@@ -107,8 +107,8 @@ def _look(store: str, data: str, sign: str, specs: list[dict[str, Any]]) -> dict
 
 def _store_problems(store: Path, sign: str) -> list[str]:
     try:
-        (store / sign).read_text()
-        (store / f"{sign}-{socket.gethostname()}").write_text(sign)
+        (store / sign).read_text(encoding="utf-8")
+        (store / f"{sign}-{socket.gethostname()}").write_text(sign, encoding="utf-8")
     except FileNotFoundError:
         return [f"store {store}: is not the head's; mount the shared file system there"]
     except OSError as error:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from pydantic import BaseModel, ConfigDict
 
@@ -251,8 +251,13 @@ def _record(task: PackTask, claim: Claim, error: Exception) -> None:
 
 def _log(claim: Claim, text: str) -> None:
     """A line into the log of this trial alone, whoever else is in its pack."""
-    with contextlib.suppress(OSError), (claim.folder / LOG).open("a") as file:
+    with contextlib.suppress(OSError), _opened(claim.folder / LOG) as file:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+
+def _opened(log: Path) -> TextIO:
+    """A log to append to: whatever is said, in whatever locale, stands in it."""
+    return log.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
 
 
 class _Logs(io.TextIOBase):
@@ -262,7 +267,7 @@ class _Logs(io.TextIOBase):
         self._files = []
         for path in paths:
             with contextlib.suppress(OSError):
-                self._files.append(stack.enter_context(path.open("a", buffering=1)))
+                self._files.append(stack.enter_context(_opened(path)))
 
     def write(self, text: str) -> int:
         """Append to each file that can be written."""

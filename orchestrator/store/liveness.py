@@ -227,6 +227,6 @@ def _hidden(pid: int) -> bool:
 
 def _first_line(path: Path) -> str:
     try:
-        return path.read_text().strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""

@@ -151,7 +151,7 @@ class Store(StoreFolder):
     def pulled_from(self, trial_id: str, number: int) -> str:
         """Where `pull` has brought an attempt from; "" for one that was made here."""
         try:
-            mark = json.loads((self.attempt_folder(trial_id, number) / PULLED).read_text())
+            mark = json.loads((self.attempt_folder(trial_id, number) / PULLED).read_bytes())
             return str(mark["url"])
         except FileNotFoundError:
             return ""

@@ -87,7 +87,7 @@ class Cursor(BaseModel):
             files.write_json(path, self)
             return
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(self.model_dump_json())
+        temporary.write_text(self.model_dump_json(), encoding="utf-8")
         os.replace(temporary, path)
 
     def fits(self, records: Sequence[Record]) -> bool:

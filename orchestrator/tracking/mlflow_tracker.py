@@ -28,7 +28,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from orchestrator.errors import BnsweepError, UnreachableError, UserError
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, sqlite_address, sqlite_path
 from orchestrator.tracking.tracker import (
     TAG_STORE,
     TAG_TRIAL,
@@ -53,7 +53,7 @@ def connect(settings: Settings) -> MlflowTracker:
     """The tracker that the settings name. Talks to no server yet, so it never blocks."""
     tracker = MlflowTracker(settings.tracking_uri, settings.artifact_root)
     if settings.embedded_tracker:
-        tracker.create_database(Path(settings.tracking_uri.removeprefix("sqlite:///")))
+        tracker.create_database(sqlite_path(settings.tracking_uri))
     return tracker
 
 
@@ -84,7 +84,7 @@ class MlflowTracker(Tracker):
             return
         with self._translated(), TemporaryDirectory(dir=path.parent, prefix=".mlflow.") as folder:
             made = Path(folder) / path.name
-            MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments(max_results=1)
+            MlflowClient(tracking_uri=sqlite_address(made)).search_experiments(max_results=1)
             files.write_once(path, made.read_bytes())
 
     def check(self, timeout_s: float) -> None:

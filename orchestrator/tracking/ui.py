@@ -81,9 +81,9 @@ def _start(settings: Settings, host: str, port: int, log: Path) -> subprocess.Po
     """
     environment = mlflow_environment.for_server() | {
         "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri,
-        "MLFLOW_ARTIFACTS_DESTINATION": str(settings.artifact_root),
+        "MLFLOW_ARTIFACTS_DESTINATION": settings.artifact_root.as_uri(),
     }
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+    command = [sys.executable, "-P", "-m", "mlflow", "server", "--workers", "1"]
     with log.open("wb") as output:
         return subprocess.Popen(
             [*command, "--host", host, "--port", str(port)],
@@ -113,7 +113,7 @@ def _wait_until_healthy(served: Served, log: Path) -> None:
         if _answers(f"{served.url}/health"):
             return
         time.sleep(0.1)
-    lines = log.read_text(errors="replace").strip().splitlines()
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     raise UnreachableError(
         f"MLflow's server did not start ({lines[-1] if lines else 'no output'}); see {log}"
     )

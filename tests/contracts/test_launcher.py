@@ -40,6 +40,14 @@ def other_processes():
     return set(descendants(os.getpid()))
 
 
+def a_folder_with_names_like_ours(tmp_path_factory):
+    """Where a user may stand: workers must not take these files for our packages."""
+    folder = tmp_path_factory.mktemp("users own")
+    for name in ("trainer.py", "orchestrator.py"):
+        (folder / name).write_text(f"raise RuntimeError('the user\\'s own {name} was imported')\n")
+    return folder
+
+
 OWN = os.environ.get("BNSWEEP_CONTRACT_LAUNCHER")
 
 
@@ -51,7 +59,8 @@ def launcher(request, tmp_path_factory, other_processes):
         yield launcher
         launcher.close()
         return
-    before = dict(os.environ)
+    before, here = dict(os.environ), Path.cwd()
+    os.chdir(a_folder_with_names_like_ours(tmp_path_factory))
     for name in [name for name in os.environ if name.startswith("RAY_")]:
         if not name.startswith("RAY_AUTH_"):  # Ray keeps to those with which it was imported
             del os.environ[name]
@@ -68,6 +77,7 @@ def launcher(request, tmp_path_factory, other_processes):
     shutil.rmtree(folder, ignore_errors=True)
     os.environ.clear()
     os.environ.update(before)
+    os.chdir(here)
 
 
 def a_store(folder):

@@ -53,6 +53,11 @@ class Terminal:
             assert self._read(1.0), f"ended without {text!r}:\n{self.shown}"
         return self.shown
 
+    def close(self) -> int:
+        """Close the terminal's window, which sends SIGHUP; the exit code."""
+        os.close(self._master)
+        return self._process.wait(timeout=120)
+
     def end(self, timeout_s: float = 120) -> tuple[str, int]:
         """All that was shown, and the exit code."""
         deadline = time.monotonic() + timeout_s

@@ -18,7 +18,7 @@ _STANDARD_INPUT = "standard input"
 def read(path: Path) -> Any:
     """The content of a JSON file. Raises SpecError."""
     try:
-        return decode(path.read_text(), path)
+        return decode(path.read_text(encoding="utf-8"), path)
     except OSError as error:
         raise SpecError(f"{path}: cannot be read ({error.strerror})") from error
 

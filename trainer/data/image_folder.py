@@ -91,7 +91,7 @@ def digest(splits: Sequence[Listing], root: Path, decoders: Decoders) -> str:
     folder, files = splits[0].folder, [file for split in splits for file in split.files]
     known = root / PREPARED / f"{folder.name}-{_listing_digest(folder, files)[:16]}.json"
     with suppress(OSError, ValueError, KeyError):
-        return str(json.loads(known.read_text())["digest"])
+        return str(json.loads(known.read_bytes())["digest"])
     content = _look_at_every_file(folder, files, decoders)
     with suppress(OSError):  # a read-only data folder: looked at again next time
         known.parent.mkdir(parents=True, exist_ok=True)

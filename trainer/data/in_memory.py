@@ -234,7 +234,7 @@ def _write_prepared(folder: Path, prepared: Prepared) -> None:
 
 def _open_prepared(folder: Path) -> Prepared:
     try:
-        about = json.loads((folder / "prepared.json").read_text())
+        about = json.loads((folder / "prepared.json").read_bytes())
         for name, size in about["bytes"].items():
             if (folder / name).stat().st_size != size:
                 raise ValueError(f"{name} should have {size} bytes")
@@ -259,6 +259,6 @@ def _mapped(path: Path) -> Pixels:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """One preparation at a time on a node; the system releases the lock of a dead process."""
-    with path.open("w") as file:
+    with path.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

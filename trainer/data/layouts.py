@@ -184,13 +184,17 @@ def _truth(folder: Path, images: Path, files: list[str]) -> tuple[dict[str, str]
 
 
 def _columns(path: Path, _files: list[str]) -> dict[str, str]:
-    lines = (line.split() for line in path.read_text().splitlines() if line.strip())
+    lines = (
+        line.split()
+        for line in path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        if line.strip()
+    )
     return {_stem(Path(first).name): second for first, second, *_ in lines}
 
 
 def _kaggle(path: Path, _files: list[str]) -> dict[str, str]:
     """ImageId,PredictionString: the class is the prediction's first word, its box follows."""
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.DictReader(file)
         return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
 
@@ -202,7 +206,7 @@ def _devkit(path: Path, files: list[str]) -> dict[str, str]:
     meta = path.parents[2] / _DEVKIT_CLASSES
     synsets = loadmat(str(meta), squeeze_me=True)["synsets"]
     names = {int(each["ILSVRC2012_ID"]): str(each["WNID"]) for each in synsets}
-    numbers = path.read_text().split()
+    numbers = path.read_text(encoding="utf-8").split()
     if len(numbers) != len(files):
         raise ValueError(f"{len(numbers)} lines for {len(files)} images")
     return {_stem(file): names[int(n)] for file, n in zip(files, numbers, strict=True)}

@@ -79,7 +79,7 @@ def find(spec: TrialSpec, root: Path) -> PreparedImages | None:
     if not spec.shorter_side or not folder.exists():
         return None
     try:
-        about = json.loads((folder / ABOUT).read_text())
+        about = json.loads((folder / ABOUT).read_bytes())
         index = np.load(folder / INDEX)
         if (folder / PIXELS).stat().st_size != about["bytes"]:
             raise ValueError(f"{PIXELS} should have {about['bytes']} bytes")
@@ -150,7 +150,7 @@ def _make(
     end = done[-1]["end"] if done else 0
     new: list[dict[str, Any]] = []
     said = time.monotonic()
-    with (part / PIXELS).open("r+b") as pixels, (part / _DONE).open("a") as notes:
+    with (part / PIXELS).open("r+b") as pixels, (part / _DONE).open("a", encoding="utf-8") as notes:
         pixels.truncate(end)
         pixels.seek(end)
         for content, sizes in decoders.outcomes(tasks, 2 * decoders.count):
@@ -176,8 +176,8 @@ def _begun(part: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
     """What an earlier run has made safe; nothing where it was made of something else."""
     part.mkdir(exist_ok=True)
     try:
-        if json.loads((part / ABOUT).read_text()) == about:
-            lines = (part / _DONE).read_text().splitlines(keepends=True)
+        if json.loads((part / ABOUT).read_bytes()) == about:
+            lines = (part / _DONE).read_text(encoding="utf-8").splitlines(keepends=True)
             done = [json.loads(line) for line in lines if line.endswith("\n")]
             if (part / PIXELS).stat().st_size >= (done[-1]["end"] if done else 0):
                 write_atomically(part / _DONE, "".join(lines[: len(done)]).encode())

@@ -83,14 +83,14 @@ def cache_folder() -> Path:
 def _key(compiler: list[str]) -> str:
     """Digest of what decides the machine code: a home folder may be shared by unlike machines."""
     version = _run([*compiler, "--version"])
-    text = "\0".join([SOURCE.read_text(), *compiler, version, *FLAGS, _processor()])
+    text = "\0".join([SOURCE.read_text(encoding="utf-8"), *compiler, version, *FLAGS, _processor()])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _processor() -> str:
     """The instruction set that `-march=native` would see."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.machine() + platform.processor()
     named = ("model name", "flags", "Features", "CPU part")
@@ -109,7 +109,12 @@ def _compile(compiler: list[str], path: Path) -> None:
 def _run(command: list[str]) -> str:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=COMPILE_TIMEOUT_S, check=False
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=COMPILE_TIMEOUT_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(f"{command[0]} did not run: {error}") from error

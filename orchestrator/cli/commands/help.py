@@ -28,7 +28,7 @@ def help(
 ) -> int:
     """Show how scripts and assistants drive bnsweep (`agents`), or the help of a verb."""
     if topic == "agents":
-        screen.write(as_called(AGENTS.read_text()))
+        screen.write(as_called(AGENTS.read_text(encoding="utf-8")))
         return 0
     if topic and topic not in VERBS:
         raise UserError(f"help {topic}: no such topic; allowed: agents, or a verb (bnsweep --help)")

@@ -52,6 +52,15 @@ def test_ctrl_c_ends_a_launch_with_a_checkpoint_and_says_how_to_go_on(bnsweep, t
     assert states == ["stopped", "pending"]
 
 
+def test_a_launch_whose_terminal_closes_ends_with_a_checkpoint(bnsweep, tiny, tmp_path):
+    terminal = Terminal("launch", tiny, "--inline", *LONG, typed="\n")
+    terminal.until("1/2000")
+    assert terminal.close() == 4
+    store = Store(tmp_path / "runs")
+    begun, _ = store.newest_launch("tiny").specs
+    assert store.failure(begun.trial_id).failure == "stopped"
+
+
 def test_watching_ends_with_the_sweep(bnsweep, tiny):
     begun = json.loads(bnsweep("launch", tiny, "--inline", "--detach", "--json").out)
     shown, code = Terminal("status", "tiny", "-w").end()

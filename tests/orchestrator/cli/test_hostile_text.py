@@ -5,10 +5,10 @@ import re
 
 import pytest
 from made_store import FAILED, RUNNING, begun
-from orchestrator.cli.board import Board
 from terminal import Terminal
 
-from orchestrator.cli.progress import InLines
+from orchestrator.launching.board import Board
+from orchestrator.launching.progress import InLines
 from orchestrator.store import ownership
 from orchestrator.store.failures import Failure
 from orchestrator.store.folder import LOG, START

@@ -30,6 +30,28 @@ class Asked:
         return False
 
 
+def test_a_terminal_that_closes_asks_once_however_many_signals_it_sends():
+    asked = Asked()
+
+    def closes(_):
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert asked.ended_by(closes)
+    assert asked.times == 1
+
+
+def test_a_launch_under_nohup_goes_on_after_its_terminal():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts(Asked()):
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_asks_to_stop_and_the_second_ends_at_once(number):
     before = signal.getsignal(number)
