@@ -47,8 +47,3 @@ def sqlite_address(path: Path) -> str:
 def sqlite_path(address: str) -> Path:
     """The file that `sqlite_address` names."""
     return Path(os.fsdecode(unquote_to_bytes(address.partition(":///")[2])))
-
-
-def cpu_count() -> int:
-    """CPUs that this process may use, which in a container are fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

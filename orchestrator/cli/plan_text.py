@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator import settings
+from orchestrator import machine
 from orchestrator.cli import screen
 from orchestrator.launching.board import clock, field_text
 from orchestrator.planning.plan import Group, Plan, Totals
@@ -85,7 +85,7 @@ def trials_at_once(resources: Resources, specs: Sequence[TrialSpec] = ()) -> int
         return 1
     if resources.gpus == "auto" and shutil.which("nvidia-smi"):
         return 1
-    return max(1, settings.cpu_count() // resources.reserved_cpus(specs))
+    return max(1, machine.cpu_count() // resources.reserved_cpus(specs))
 
 
 def training_time(totals: Totals, at_once: int = 1) -> str:

@@ -28,7 +28,7 @@ from ray import tune
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator import settings
+from orchestrator import machine
 from orchestrator.errors import UnreachableError, UserError
 from orchestrator.launching import data_check, ray_nodes, ray_watch, worker
 from orchestrator.launching.worker import PackTask
@@ -189,7 +189,7 @@ class RayLauncher:
         if self._local:
             ray.init(
                 address="local",
-                num_cpus=settings.cpu_count(),
+                num_cpus=machine.cpu_count(),
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
                 _temp_dir=self._folder.enter_context(ray_environment.own_folder()),

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from orchestrator import settings
+from orchestrator import machine
 from orchestrator.errors import BnsweepError, UnreachableError
 from orchestrator.store.ownership import Lease
 from orchestrator.store.store import Store
@@ -142,7 +142,7 @@ class Forwarder:
     def _pause_s(self, spent_s: float) -> float:
         if self._failures:
             return min(LONGEST_PAUSE_S, self._interval_s * 2.0 ** min(self._failures, 8))
-        return max(self._interval_s, spent_s / (CPU_SHARE * settings.cpu_count()))
+        return max(self._interval_s, spent_s / (CPU_SHARE * machine.cpu_count()))
 
     # -- a pass ----------------------------------------------------------------------------------
 

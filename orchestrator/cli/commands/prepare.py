@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator import settings
+from orchestrator import machine, settings
 from orchestrator.cli import options, screen
 from orchestrator.launching import data_check
 from orchestrator.sweep import sweep_spec
@@ -37,5 +37,5 @@ def prepare(
     folders = data_check.folders(sweep.trials)
     if not folders:
         screen.show(f"{sweep.name}: needs no folder of images")
-    for line in data_check.prepare(folders, where.data, decoders or settings.cpu_count()):
+    for line in data_check.prepare(folders, where.data, decoders or machine.cpu_count()):
         screen.show(line)

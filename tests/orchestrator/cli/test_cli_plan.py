@@ -6,7 +6,7 @@ import json
 import pytest
 from made_store import FINISHED
 
-from orchestrator import settings
+from orchestrator import machine
 from orchestrator.cli import plan_text
 from orchestrator.planning.plan import Totals
 from orchestrator.sweep.resources import Resources
@@ -97,7 +97,7 @@ def test_the_plan_sees_what_the_store_has(bnsweep, launched, tmp_path):
     ],
 )
 def test_the_time_is_told_for_as_many_as_train_at_once_here(monkeypatch, cpus, gpus, to_run, said):
-    monkeypatch.setattr(settings, "cpu_count", lambda: 4)
+    monkeypatch.setattr(machine, "cpu_count", lambda: 4)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     totals = Totals(6, to_run, {}, 6.0, 0.0, 6.0, 0, 0, 0)
     at_once = plan_text.trials_at_once(Resources(cpus=cpus, gpus=gpus))
