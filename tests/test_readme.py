@@ -24,6 +24,13 @@ def test_the_python_example_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     assert "bn_only" in printed
 
 
+@pytest.mark.parametrize("name", ["mine.py", "tiny.yaml"])
+def test_the_first_example_of_own_code_is_shown_whole(name):
+    language = {"py": "python", "yaml": "yaml"}[name.rpartition(".")[2]]
+    text = (ROOT / "examples" / "tiny" / name).read_text()
+    assert f"```{language}\n{text}```" in README
+
+
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([a-zA-Z][^):#]*)\)", README))))
 def test_every_file_that_is_linked_exists(target):
     assert (ROOT / target).is_file()
