@@ -50,6 +50,7 @@ MARKS = {
         "orchestrator/sweep/test_code_in_sweeps",
         "orchestrator/sweep/test_shipped_sweeps",
         "orchestrator/sweep/test_sweep_fuzz",
+        "orchestrator/test_library_networks",
         "orchestrator/test_new_entries",
         "test_readme",
         "trainer/kernels/test_build",
