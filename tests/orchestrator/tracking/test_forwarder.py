@@ -623,7 +623,7 @@ def test_a_damaged_store_json_sends_nothing_under_another_name(store, tracker):
     marker = store.root / "store.json"
     content = marker.read_bytes()
     marker.write_bytes(b"")
-    with pytest.raises(UnreachableError, match=r"store\.json: cannot be read"):
+    with pytest.raises(UnreachableError, match=r"store\.json: is damaged"):
         sync(store, "depth", tracker)
     marker.write_bytes(content)
     assert_mirrored(store, tracker)
