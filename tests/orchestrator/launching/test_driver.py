@@ -367,14 +367,13 @@ def test_a_pack_that_runs_out_of_memory_is_split(here, monkeypatch):
     [
         (Resources(gpus=1.0, pack=3), [2, 2]),
         (Resources(gpus=0.5, pack=8), [4]),
-        (Resources(gpus=1.0), [1, 1, 1, 1]),
+        (Resources(gpus=1.0), [4]),
+        (Resources(gpus=1.0, pack=1), [1, 1, 1, 1]),
         (Resources(pack=4), [1, 1, 1, 1]),
         (Resources(gpus=0.0, pack=4), [1, 1, 1, 1]),
     ],
 )
-def test_trials_of_any_mode_and_seed_form_packs_where_a_gpu_and_a_number_are_asked_for(
-    resources, lengths, here
-):
+def test_trials_of_any_mode_and_seed_form_packs_where_a_gpu_is_asked_for(resources, lengths, here):
     launcher = Counting()
     sweep = SweepSpec(name="tiny", trials=SPECS, resources=resources)
     assert launch(sweep, here, lambda: launcher).exit_code == 0
