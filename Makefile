@@ -1,6 +1,6 @@
 # `make test` and `make check` work in a fresh clone: they make .venv first.
 PYTHON := .venv/bin/python
-export BNSWEEP_EXTRAS := dev,postgres,remote
+export BNSWEEP_EXTRAS := dev,postgres,remote,timm
 
 .PHONY: setup fmt lint types imports quick test test-all smoke wheel check docker test-docker bench soak
 

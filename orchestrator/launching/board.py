@@ -181,7 +181,10 @@ class Board:
 
 
 def labels(specs: Sequence[TrialSpec]) -> dict[str, str]:
-    """A short name for each trial, from the fields in which they differ: `d14 bn_only s0`."""
+    """A short name for each trial, from the fields in which they differ: `d14 bn_only s0`.
+
+    A network of a library has no depth, but a name: `convnext_tiny norm_only s0`.
+    """
     fields = [
         spec.identity_fields() for spec in specs
     ]  # milestones that follow epochs are left out
@@ -195,15 +198,19 @@ def labels(specs: Sequence[TrialSpec]) -> dict[str, str]:
 
 
 def _label(spec: TrialSpec, varied: Sequence[str]) -> str:
+    of_library = spec.model.partition("/")[2]
+    network = of_library or f"d{spec.depth}"
     others = []
     for name in varied:
+        if of_library and name == "model":
+            continue
         text = field_text(spec, name)
         if name == "width":
             text = f"w{text}"
         elif name != "options":
             text = f"{name}={text}"
         others.append(text)
-    return " ".join([f"d{spec.depth}", spec.mode, *others, f"s{spec.seed}"])
+    return " ".join([network, spec.mode, *others, f"s{spec.seed}"])
 
 
 def field_text(spec: TrialSpec, name: str) -> str:

@@ -12,8 +12,9 @@ from orchestrator.store.store import Store
 def export(store: Store, trial_id: str, file: Path, pretrained: Path | None = None) -> str:
     """Write the network of a finished trial to `file`; returns a line that says what was written.
 
-    `pretrained` is the weights file of a trial that began with one. Raises UserError where the
-    trial has not finished or the trainer cannot rebuild its network.
+    `pretrained` is the weights file of a trial that began with one, where the store's copy of it
+    is gone. Raises UserError where the trial has not finished or the trainer cannot rebuild its
+    network.
     """
     status = store.state(trial_id)
     if status.state != "finished":
@@ -24,8 +25,11 @@ def export(store: Store, trial_id: str, file: Path, pretrained: Path | None = No
     if not file.parent.is_dir():
         raise UserError(f"{file}: there is no folder {file.parent}")
     folder = store.attempt_folder(trial_id, status.attempt)
-    weights = ["--pretrained", pretrained.absolute()] if pretrained else []
     spec = store.spec(trial_id)
+    if pretrained is None and spec and spec.weights == "pretrained":
+        kept = store.weights_file(spec.weights_sha256)
+        pretrained = kept if kept.exists() else None
+    weights = ["--pretrained", pretrained.absolute()] if pretrained else []
     code = store.code(spec.code_sha256) if spec and spec.code_sha256 else None
     own = ["--code", code] if code else []
     return python_process.run("trainer", "export", folder, file, *weights, *own)

@@ -28,7 +28,7 @@ from trainer.files import write_json
 from trainer.modes import Counts
 from trainer.spec import TrialSpec
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 DESCRIBED = Path("cache", "describe")
 """In a store."""
 _LIBRARIES = ("torch", "torchvision", "timm")

@@ -21,7 +21,11 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write the state dict.")],
     pretrained: Annotated[
         Path | None,
-        typer.Option("--pretrained", metavar="FILE", help="The weights file it began with."),
+        typer.Option(
+            "--pretrained",
+            metavar="FILE",
+            help="The weights file it began with, if not in the store.",
+        ),
     ] = None,
     as_json: options.Json = False,
     store_folder: options.StoreFolder = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -188,11 +189,12 @@ def test_results_travel(url, tmp_path):
 
 
 KILLED = """
-import sys
+import os, sys, time
+os.fsync = lambda _: time.sleep(600)  # a disk that is at it when the kill comes
 from orchestrator.store.remote import open_remote
 remote = open_remote(sys.argv[1])
 print("there", flush=True)
-remote.write_once("trials/a.tar", bytes(400_000_000))
+remote.write_once("trials/a.tar", bytes(1_000_000))
 """
 
 
@@ -201,9 +203,11 @@ def test_what_a_killed_process_was_writing_is_no_file(tmp_path):
     command = [sys.executable, "-c", KILLED, str(shared)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as killed:
         killed.stdout.readline()
-        while killed.poll() is None and not list(shared.rglob(".a.tar*")):
+        while killed.poll() is None and not list(shared.rglob("*a.tar*")):
             time.sleep(0.001)
         killed.kill()
+    assert killed.returncode == -signal.SIGKILL
+    assert list(shared.rglob("*a.tar*"))
     remote = open_remote(str(shared))
     assert remote.names("trials") == set()
     assert remote.write_once("trials/a.tar", b"whole")
