@@ -67,7 +67,7 @@ def test_a_pretrained_network_of_torchvision_comes_from_a_file(tmp_path):
     )
     _, (row,) = trained(tmp_path / "runs", sweep)
     export(Store(tmp_path / "runs"), row["trial_id"], tmp_path / "trained.pt", None)
-    ours = torch.load(tmp_path / "trained.pt")["state_dict"]
+    ours = torch.load(tmp_path / "trained.pt")
     changed = {name for name in theirs if not torch.equal(ours[name], theirs[name])}
     assert changed == {"classifier.2.weight", "classifier.2.bias"}
 
