@@ -172,7 +172,8 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
         or "out of memory" in text  # CUDA's and Triton's own calls
         or "STATUS_ALLOC_FAILED" in text  # cuBLAS, cuDNN
         or text.startswith(("could not create a primitive", "could not execute a primitive"))
-        # oneDNN, which says no more than that; the same convolutions ran where there was memory
+        # oneDNN's words, seen where it had no memory. It says no more in other cases either, but a
+        # trial ends in both, with these words as the cause.
     )
 
 

@@ -183,7 +183,7 @@ class Board:
 def labels(specs: Sequence[TrialSpec]) -> dict[str, str]:
     """A short name for each trial, from the fields in which they differ: `d14 bn_only s0`.
 
-    A network of a library has no depth, but a name: `convnext_tiny norm_only s0`.
+    A network of a library has no depth, but a name: `torchvision/vit_b_16 norm_only s0`.
     """
     fields = [
         spec.identity_fields() for spec in specs
@@ -198,11 +198,10 @@ def labels(specs: Sequence[TrialSpec]) -> dict[str, str]:
 
 
 def _label(spec: TrialSpec, varied: Sequence[str]) -> str:
-    of_library = spec.model.partition("/")[2]
-    network = of_library or f"d{spec.depth}"
+    of_library = "/" in spec.model
     others = []
     for name in varied:
-        if of_library and name == "model":
+        if name == "model" and of_library:
             continue
         text = field_text(spec, name)
         if name == "width":
@@ -210,7 +209,9 @@ def _label(spec: TrialSpec, varied: Sequence[str]) -> str:
         elif name != "options":
             text = f"{name}={text}"
         others.append(text)
-    return " ".join([network, spec.mode, *others, f"s{spec.seed}"])
+    return " ".join(
+        [spec.model if of_library else f"d{spec.depth}", spec.mode, *others, f"s{spec.seed}"]
+    )
 
 
 def field_text(spec: TrialSpec, name: str) -> str:

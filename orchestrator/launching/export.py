@@ -26,10 +26,8 @@ def export(store: Store, trial_id: str, file: Path, pretrained: Path | None = No
         raise UserError(f"{file}: there is no folder {file.parent}")
     folder = store.attempt_folder(trial_id, status.attempt)
     spec = store.spec(trial_id)
-    if pretrained is None and spec and spec.weights == "pretrained":
-        kept = store.weights_file(spec.weights_sha256)
-        pretrained = kept if kept.exists() else None
+    pretrained = pretrained or (store.weights_of(spec) if spec else None)
     weights = ["--pretrained", pretrained.absolute()] if pretrained else []
-    code = store.code(spec.code_sha256) if spec and spec.code_sha256 else None
+    code = store.code_of(spec) if spec else None
     own = ["--code", code] if code else []
     return python_process.run("trainer", "export", folder, file, *weights, *own)

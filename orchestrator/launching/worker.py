@@ -154,7 +154,7 @@ def _own_code(store: Store, spec: TrialSpec) -> Iterator[None]:
     from trainer import extend  # loads torch, as `_train` does
 
     try:
-        extend.use(_code(store, spec), spec.code_sha256)
+        extend.use(store.code_of(spec), spec.code_sha256)
         yield
     finally:
         extend.use(None, "")
@@ -171,7 +171,7 @@ def _train(
     from trainer.train import Options
 
     # The members of a pack have one file of pretrained weights (see trainer.grouping).
-    pretrained = _pretrained(store, claimed[0][0])
+    pretrained = store.weights_of(claimed[0][0])
 
     members = []
     for (spec, claim), beat in zip(claimed, beats, strict=True):
@@ -189,7 +189,7 @@ def _train(
         decoder=task.decoder,
         checkpoint_every_s=task.checkpoint_every_s,
         pretrained=pretrained,
-        code=_code(store, claimed[0][0]),
+        code=store.code_of(claimed[0][0]),
         initial_weights=store.initial_weights_folder,
     )
     outcomes = train_pack([member for _, member in members], options)
@@ -207,7 +207,7 @@ def _member(store: Store, task: PackTask, spec: TrialSpec, claim: Claim, beat: H
 
     earlier = [n for n in store.attempts(spec.trial_id) if n < claim.number]
     folders = [store.attempt_folder(spec.trial_id, n) for n in reversed(earlier)]
-    resume = checkpoint.find(folders, spec, _pretrained(store, spec))
+    resume = checkpoint.find(folders, spec, store.weights_of(spec))
     if resume is not None:
         attempt = int(resume.folder.name)
         ownership.resumed(claim, ResumedFrom(attempt=attempt, epoch=resume.epoch))
@@ -226,14 +226,6 @@ def _member(store: Store, task: PackTask, spec: TrialSpec, claim: Claim, beat: H
         on_record=on_record,
         on_step=beat.note,
     )
-
-
-def _code(store: Store, spec: TrialSpec) -> Path | None:
-    return store.code(spec.code_sha256) if spec.code_sha256 else None
-
-
-def _pretrained(store: Store, spec: TrialSpec) -> Path | None:
-    return store.weights_file(spec.weights_sha256) if spec.weights == "pretrained" else None
 
 
 def _record(task: PackTask, claim: Claim, error: Exception) -> None:

@@ -19,6 +19,7 @@ from orchestrator.store import file_system
 from orchestrator.sweep.descriptions import DESCRIBED
 from trainer import own_code
 from trainer.files import as_json, read, write_atomically, write_once
+from trainer.spec import TrialSpec
 
 # In a trial's folder, beside what training itself writes there (trainer.results):
 ATTEMPTS = "attempts"
@@ -86,6 +87,13 @@ class StoreFolder:
         """Where a file of pretrained weights lies that a launch has kept, by its content."""
         return self.root / "weights" / f"{_safe(sha256, 'weights')}.pt"
 
+    def weights_of(self, spec: TrialSpec) -> Path | None:
+        """The file that a pretrained trial begins with; None for others, or where it is gone."""
+        if spec.weights != "pretrained":
+            return None
+        path = self.weights_file(spec.weights_sha256)
+        return path if path.exists() else None
+
     @property
     def code_folder(self) -> Path:
         """Folder with the user's own code that launches have named, by its content."""
@@ -101,6 +109,10 @@ class StoreFolder:
         name = _safe(sha256, "code")
         paths = (self.code_folder / f"{name}.py", self.code_folder / name)
         return next((path for path in paths if path.exists()), None)
+
+    def code_of(self, spec: TrialSpec) -> Path | None:
+        """The user's own code that a trial needs; None where it needs none, or it is gone."""
+        return self.code(spec.code_sha256) if spec.code_sha256 else None
 
     def keep_code(self, sha256: str, source: Path) -> None:
         """Copy a .py file or package folder into the store, once: nothing is ever overwritten.

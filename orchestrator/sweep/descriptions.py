@@ -29,6 +29,7 @@ from trainer.modes import Counts
 from trainer.spec import TrialSpec
 
 TIMEOUT_S = 120.0
+"""Loading torch and a library of networks takes about a minute where others use the CPU, too."""
 DESCRIBED = Path("cache", "describe")
 """In a store."""
 _LIBRARIES = ("torch", "torchvision", "timm")

@@ -129,7 +129,10 @@ def test_a_worker_that_has_no_memory_fails_its_trial_as_oom_and_holds_up_no_othe
     thread.join()
     assert [store.state(spec).state for spec in others] == ["finished"] * len(others)
     failures = [store.failure_of(LONG.trial_id, n) for n in store.attempts(LONG.trial_id)]
+    # Where it could not even write why it ended, it was killed for its silence: no record.
+    assert failures
     assert {f.failure for f in failures if f} <= {"oom", "lost"}, failures
+    assert store.state(LONG).state != "running"
 
 
 def test_a_stop_ends_a_launch_whose_worker_is_frozen(

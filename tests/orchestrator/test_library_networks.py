@@ -40,9 +40,9 @@ def trained(store, sweep):
 @pytest.mark.parametrize(
     ("model", "modes", "options"),
     [
-        ("torchvision/resnet18", ["bn_only", "norm_only"], {"resize": 32}),
-        ("torchvision/vit_b_16", ["norm_only"], {"image_size": 32, "resize": 32}),
-        ("torchvision/convnext_tiny", ["norm_output"], {"resize": 32}),
+        ("torchvision/resnet18", ["bn_only", "norm_only"], {"resize": 48}),
+        ("torchvision/vit_b_16", ["norm_only"], {"image_size": 48, "resize": 48}),
+        ("torchvision/convnext_tiny", ["norm_output"], {"resize": 48}),
     ],
 )
 def test_networks_of_torchvision_train_their_norms(model, modes, options, tmp_path):
@@ -61,12 +61,12 @@ def test_a_pretrained_network_of_torchvision_comes_from_a_file(tmp_path):
     sweep = sweep_of(
         "torchvision/convnext_tiny",
         ["output_only"],
-        options={"resize": 32},
+        options={"resize": 48},
         weights="pretrained",
         weights_file=str(tmp_path / "convnext.pt"),
     )
     _, (row,) = trained(tmp_path / "runs", sweep)
-    export(Store(tmp_path / "runs"), row["trial_id"], tmp_path / "trained.pt", None)
+    export(Store(tmp_path / "runs"), row["trial_id"], tmp_path / "trained.pt")
     ours = torch.load(tmp_path / "trained.pt")
     changed = {name for name in theirs if not torch.equal(ours[name], theirs[name])}
     assert changed == {"classifier.2.weight", "classifier.2.bias"}
@@ -75,8 +75,8 @@ def test_a_pretrained_network_of_torchvision_comes_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("model", "options"),
     [
-        ("timm/test_vit", {"img_size": 32, "resize": 32}),
-        ("timm/test_convnext", {"resize": 32}),
+        ("timm/test_vit", {"img_size": 48, "resize": 48}),
+        ("timm/test_convnext", {"resize": 48}),
     ],
 )
 def test_networks_of_timm_train_their_norms(model, options, tmp_path):

@@ -73,7 +73,7 @@ def test_too_large_a_network_is_out_of_memory_and_nothing_else(tmp_path, options
         "could not execute a primitive",
     ],
 )
-def test_a_gpu_without_memory_is_told_in_all_its_words(message) -> None:
+def test_memory_that_is_lacking_is_told_in_all_its_words(message) -> None:
     with pytest.raises(OutOfMemory), numerics.memory_errors(CPU):
         raise RuntimeError(message)
 
