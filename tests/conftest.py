@@ -35,6 +35,7 @@ MARKS = {
         "test_install",
         "test_security",
         "trainer/data/test_decoders",
+        "trainer/ranks",
         "trainer/test_killed_within_epochs",
     ),
     "long": (

@@ -17,6 +17,7 @@ from trainer.commands import (
     describe_code,
     devices,
     export_network,
+    follow_rank,
     prepare_data,
     train_trial,
 )
@@ -43,6 +44,7 @@ COMMANDS: dict[str, Command] = {
     "describe": describe_code,
     "devices": devices,
     "export": export_network,
+    "follow": follow_rank,
     "prepare": prepare_data,
 }
 

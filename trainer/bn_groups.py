@@ -33,6 +33,10 @@ def put_back(statistics: Tensor, before: Tensor | None) -> None:
         statistics.copy_(before)
 
 
+BESIDE_GRADIENT = 2
+"""Numbers in a group's vector after the gradient's."""
+
+
 def packed(outputs: Outputs, share: float) -> Tensor:
     """A group's [gradient, loss, hits] as one vector, the first two by its `share` of the batch."""
     loss, hits, gradient = outputs

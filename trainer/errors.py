@@ -40,6 +40,10 @@ class OutOfMemory(TrainerError):
         self.peak_bytes = peak_bytes
 
 
+class RankLost(TrainerError):
+    """One of the processes of a trial ended or hung; the trial can go on from its checkpoint."""
+
+
 class FreezeViolation(TrainerError):
     """A tensor changed that should not have, or did not change that should have.
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer import bn_groups, freezing, optim, seeding
+from trainer.exchange import ALONE, Ranks
 from trainer.flat import Flat, float_buffers
 from trainer.kernels import cuda_graphs, fused_norm
 from trainer.networks import roles
@@ -49,6 +50,7 @@ class Learner:
         self.flat = Flat(self.model, self.trained.names, self.trained.indices)
         self.optimizer = optim.build(spec, self.flat.values)
         self.graph: cuda_graphs.Graph | None = None
+        self.ranks: Ranks = ALONE
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [b, 3, side, side] to logits [b, classes], fp32 in any precision."""
@@ -103,15 +105,37 @@ class Learner:
     ) -> tuple[Tensor, Tensor]:
         """The update by all groups of a batch."""
         groups = bn_groups.cut(len(labels), self.spec.group_size)
-        total: Tensor | None = None
-        for index, group in enumerate(groups):
-            outputs = self._group(differentiate, inputs[group], labels[group], number, index)
-            if len(groups) > 1:
-                share = (group.stop - group.start) / len(labels)
-                total = bn_groups.added(total, bn_groups.packed(outputs, share))
-        loss, hits, gradient = outputs if total is None else bn_groups.unpacked(total)
+        if len(groups) == self.ranks.size == 1:
+            outputs = self._group(differentiate, inputs, labels, number, 0)
+        else:
+            outputs = self._groups(differentiate, inputs, labels, number, groups)
+        loss, hits, gradient = outputs
         self._update(gradient, rate, number)
         return loss, hits
+
+    def _groups(
+        self,
+        differentiate: cuda_graphs.Differentiate,
+        inputs: Tensor,
+        labels: Tensor,
+        number: int,
+        groups: list[slice],
+    ) -> cuda_graphs.Outputs:
+        """All groups of step `number`, added in their order; each rank does one in turn."""
+        ranks, length = self.ranks, len(self.flat.values) + bn_groups.BESIDE_GRADIENT
+        total: Tensor | None = None
+        for first in range(0, len(groups), ranks.size):
+            there = groups[first : first + ranks.size]
+            vector = self.flat.values.new_zeros(length)
+            if ranks.rank < len(there):
+                group = there[ranks.rank]
+                outputs = self._group(
+                    differentiate, inputs[group], labels[group], number, first + ranks.rank
+                )
+                vector = bn_groups.packed(outputs, (group.stop - group.start) / len(labels))
+            total = ranks.added(total, vector, len(there))
+        assert total is not None
+        return bn_groups.unpacked(ranks.whole(total, length))
 
     def _group(
         self,

@@ -58,10 +58,12 @@ def describe(
     kernels: str = "stock",
     graph: bool = False,
     packed: int = 1,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """What besides the spec decides the bits. Two trials with equal records give equal numbers.
 
-    `packed`: how many trials one program trained together; it changes no bits."""
+    `packed`: how many trials one program trained together, and `processes`: how many trained this
+    one; they change no bits."""
     cuda = device.type == "cuda"
     fused = {"triton": _triton_version()} if cuda and kernels == "fused" else {}
     return {
@@ -76,6 +78,7 @@ def describe(
         **fused,
         "graph": graph,
         "packed": packed,
+        "processes": processes,
         "deterministic": spec.deterministic,
     }
 
@@ -101,11 +104,13 @@ def repeats(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether what was computed under one record of `describe` goes on bit for bit under another.
 
     On a GPU only `deterministic` kernels repeat their bits. A pack's members have those of a trial
-    alone, and records older than the choice of a decoder name none."""
+    alone, so has a trial of several processes, and records older than the choice of a decoder name
+    none."""
     if now["device"] != "cpu" and not now["deterministic"]:
         return False
     decoder = {"decoder": now["decoder"]} if "decoder" in now else {}
-    return {**decoder, **before, "packed": 1} == {**now, "packed": 1}
+    same_bits = {"packed": 1, "processes": 1}
+    return {**decoder, **before, **same_bits} == {**now, **same_bits}
 
 
 @contextmanager

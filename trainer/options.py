@@ -19,6 +19,9 @@ class Options:
     data: Path = Path("data")
     device: str = "auto"
     threads: int = 1
+    processes: int = 1
+    """So many share the BatchNorm groups of each step, on a GPU each, or on `threads` each of the
+    CPU. It changes no bit; recorded in `numerics`."""
     decoders: int = 2
     """Processes that decode images, where the data is a folder of them."""
     decoder: Literal["auto", "pil", "torchcodec"] = "auto"
@@ -46,6 +49,11 @@ class Options:
     on_record: Callable[[Record], None] = lambda record: None  # noqa: ARG005
     on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None  # noqa: ARG005
     """Told after each step: the epoch under way (from 1), updates done in it, and all it has."""
+
+    def decoders_of(self, rank: int) -> int:
+        """How many of the `decoders` one of the processes has; at least one, if there are any."""
+        share, left = divmod(self.decoders, self.processes)
+        return max(share + (rank < left), min(1, self.decoders))
 
 
 DEFAULT = Options()

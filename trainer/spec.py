@@ -199,6 +199,11 @@ class TrialSpec(BaseModel):
         return self.bn_batch or self.batch_size
 
     @property
+    def groups(self) -> int:
+        """Groups of images of a whole batch that share BatchNorm statistics."""
+        return self.batch_size // self.group_size
+
+    @property
     def own(self) -> bool:
         """Whether what it trains is not built in: planning must ask who can build it."""
         return bool(self.code_sha256) or "/" in self.model

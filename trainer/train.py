@@ -30,6 +30,8 @@ from trainer.learner import Learner
 from trainer.options import DEFAULT
 from trainer.options import Options as Options
 from trainer.probes import probes
+from trainer.ranks import crew
+from trainer.ranks.state import Position, share_state
 from trainer.results import ARTIFACTS, FINAL_TENSORS, FREEZE_PROOF, JOURNAL, PROBES, RESULT, Result
 from trainer.spec import TrialSpec, classes_of
 from trainer.weights import initial_copy
@@ -81,7 +83,7 @@ class Trial:
         self.spec, self.folder, self.attempt = spec, folder, attempt
         self.options, self.device = options, device
         self.data = shared or splits.load(
-            spec, options.data, device, options.decoders, options.decoder
+            spec, options.data, device, options.decoders_of(0), options.decoder
         )
         check_last_batch(spec, self.data.train.count)
         kernels = fused_norm.choose(options.kernels, device, options.graphs)
@@ -93,7 +95,9 @@ class Trial:
         if options.kernels == "auto" and device.type == "cuda" and not graph:
             kernels = "stock"
             fused_norm.enable(self.learner.model, use=False)
-        self.numerics = numerics.describe(spec, device, options.threads, kernels, graph)
+        self.numerics = numerics.describe(
+            spec, device, options.threads, kernels, graph, processes=options.processes
+        )
         if self.data.decoder:
             self.numerics["decoder"] = self.data.decoder
         self.digests = {
@@ -112,9 +116,24 @@ class Trial:
     # --- the loop -------------------------------------------------------------------------------
 
     def run(self) -> Result:
+        if self.options.processes == 1 or self.epochs_done == self.spec.epochs:
+            self._run()
+        else:
+            self._run_with_others()
+        return self.finish()
+
+    def _run(self) -> None:
         for _ in self.steps():
             pass
-        return self.finish()
+
+    def _run_with_others(self) -> None:
+        spec, options, how = self.spec, self.options, self.numerics
+        crew.check(spec, options.processes, self.learner.model)
+        with crew.followed(spec, options, self.device, how["kernels"], how["graph"]) as ranks:
+            self.learner.ranks = ranks
+            here = Position(self.epochs_done, self.step_in_epoch, self.step, bool(self.history))
+            share_state(self.learner, here)
+            self._run()
 
     def steps(self) -> Iterator[int]:
         """Train to the last epoch, with a pause after each step, so that trials may take turns.
@@ -160,8 +179,9 @@ class Trial:
     # --- what it leaves -------------------------------------------------------------------------
 
     def _test(self) -> dict[str, float]:
-        learner = self.learner
-        return evaluate(learner.model, learner.forward, self.data.test, classes_of(self.spec))
+        learner, classes = self.learner, classes_of(self.spec)
+        learner.ranks.share([learner.flat.statistics])
+        return evaluate(learner.model, learner.forward, self.data.test, classes, learner.ranks)
 
     def record(self, metrics: dict[str, float], tested: dict[str, float]) -> None:
         """Write the checkpoint, which holds the epoch's record, then the journal's line."""

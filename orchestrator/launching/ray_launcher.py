@@ -85,7 +85,7 @@ class RayLauncher:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._gpus = 0.0
-        self._cpus = resources.cpus
+        self._cpus = resources.training_cpus
         self._scratch: Path | None = None
         self._folder = contextlib.ExitStack()
         self._local = not os.environ.get("RAY_ADDRESS")
@@ -97,7 +97,7 @@ class RayLauncher:
             self._start(tasks)
         if self._gpus:  # a GPU that Ray counts and torch cannot use shall not pass for a slow one
             tasks = [task.model_copy(update={"device": "cuda"}) for task in tasks]
-        if own := self._cpus - self._resources.cpus:
+        if own := self._cpus - self._resources.training_cpus:
             tasks = [task.model_copy(update={"decoders": own}) for task in tasks]
         # Tune copies its search space for every trial, and stores the functions that name a trial
         # with each of them: the tasks themselves stay out of both, and their list is no grid.
@@ -172,7 +172,7 @@ class RayLauncher:
             ) from error
         try:
             self._gpus = self._share_of_a_gpu(tasks)
-            self._cpus = self._resources.cpus + self._decoders(tasks)
+            self._cpus = self._resources.training_cpus + self._decoders(tasks)
             self._check_capacity()
             if not self._local:
                 _check_nodes(tasks)
@@ -205,6 +205,8 @@ class RayLauncher:
         nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("GPU")]
         if not nodes:
             return 0.0
+        if self._resources.processes > 1:
+            return float(self._resources.processes)
         smallest_gpu = min(ray.get([_gpu_bytes_of(node) for node in nodes]))
         if any(spec.own for task in tasks for spec in task.trials):
             return 1.0  # its peak is not known well enough to put several on one device
@@ -215,9 +217,9 @@ class RayLauncher:
         """Decoders that have a CPU of their own, for each trial: what the file says, or `auto`."""
         resources, specs = self._resources, [spec for task in tasks for spec in task.trials]
         if resources.decoders != "auto" or not self._gpus or not any(map(decodes, specs)):
-            return resources.reserved_cpus(specs) - resources.cpus
+            return resources.reserved_cpus(specs) - resources.training_cpus
         nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("GPU")]
-        return decoders_for([n["Resources"] for n in nodes], self._gpus, resources.cpus)
+        return decoders_for([n["Resources"] for n in nodes], self._gpus, resources.training_cpus)
 
     def _check_capacity(self) -> None:
         """Refuse a request that no node can ever meet; Tune would wait for it for ever."""

@@ -162,7 +162,8 @@ def pack_tasks(launch: RunningLaunch, todo: Round) -> list[PackTask]:
     together = [spec for spec in todo.trials if spec.trial_id not in todo.alone]
     if together:
         on_gpu = resources.gpus not in ("auto", 0)
-        indices = groups(together, resources.pack, streams=on_gpu)
+        pack = "off" if resources.ranks > 1 else resources.pack
+        indices = groups(together, pack, streams=on_gpu)
         packs = [tuple(together[i] for i in group) for group in indices]
     return [
         PackTask(
@@ -173,6 +174,7 @@ def pack_tasks(launch: RunningLaunch, todo: Round) -> list[PackTask]:
             trials=pack,
             device="cpu" if resources.gpus == 0 else "auto",
             threads=resources.cpus,
+            processes=resources.ranks,
             kernels=resources.kernels,
             graphs=resources.graphs,
             decoders=2 if resources.decoders == "auto" else resources.decoders,

@@ -49,6 +49,7 @@ class PackTask(BaseModel):
     """`cpu` where no GPU was asked for (Ray leaves a node's GPUs in the sight of such a worker),
     `cuda` where Ray gave one."""
     threads: int = 1
+    processes: int = 1
     kernels: Kernels = "auto"
     graphs: bool = True
     decoders: int = 2
@@ -183,6 +184,7 @@ def _train(
         data=task.data,
         device=task.device,
         threads=task.threads,
+        processes=task.processes,
         kernels=task.kernels,
         graphs=task.graphs,
         decoders=task.decoders,

@@ -43,8 +43,12 @@ class TimeEstimate:
 class History:
     """Times of the store's finished trials. Reads the store once, and only if asked."""
 
-    def __init__(self, store: Store, planned: Iterable[tuple[TrialSpec, TrialStatus]]) -> None:
-        """`planned`: trials whose states are known already."""
+    def __init__(
+        self, store: Store, planned: Iterable[tuple[TrialSpec, TrialStatus]], processes: int = 1
+    ) -> None:
+        """`planned`: trials whose states are known already; `processes`: how many will train each
+        together, which is taken to be so many times as fast as one."""
+        self._processes = processes
         self._store = store
         self._planned = list(planned)
         self._rates: dict[str, dict[tuple[object, ...], list[float]]] | None = None
@@ -55,7 +59,7 @@ class History:
             self._rates = self._read()
         for source, key, work in _keys(spec):
             if seen := self._rates[source].get(key):
-                values = [rate * work for rate in seen]
+                values = [rate * work / self._processes for rate in seen]
                 return TimeEstimate(median(values), min(values), max(values), source)
         return None
 
@@ -66,7 +70,7 @@ class History:
         }
         for spec, status in self._finished():
             # In a pack each took its share of the pack's time.
-            seconds = (status.seconds or 0.0) / status.packed
+            seconds = (status.seconds or 0.0) * status.processes / status.packed
             for source, key, work in _keys(spec):
                 if work:
                     rates[source][key].append(seconds / work)

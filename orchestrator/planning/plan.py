@@ -139,14 +139,15 @@ class Plan:
         left = [row.seconds_left for row in running]
         unknown = sum(seconds is None for seconds in left)
         hours = None if unknown else sum(seconds or 0.0 for seconds in left) / 3600
-        gpus = 1.0 if self.resources.gpus == "auto" else self.resources.gpus
+        several = float(self.resources.processes)
+        gpus = several if self.resources.gpus == "auto" else self.resources.gpus
         return Totals(
             trials=len(self.rows),
             to_run=len(running),
             states=dict(Counter(row.status.state for row in self.rows)),
             hours=hours,
             gpu_hours=0.0 if not gpus else None if hours is None else hours * gpus,
-            cpu_hours=None if hours is None else hours * self.resources.cpus,
+            cpu_hours=None if hours is None else hours * self.resources.training_cpus,
             trials_of_unknown_length=unknown,
             disk_bytes=sum(row.costs.kept_bytes for row in running)
             + costs.initial_weights_bytes(row.spec for row in running),
@@ -184,7 +185,8 @@ def make(sweep: SweepSpec, store: Store) -> Plan:
     in: that is asked for and checked here. Raises UserError for problems of the user's code."""
     described.learn(sweep, store)
     statuses = _statuses(sweep, store)
-    history = History(store, zip(sweep.trials, statuses, strict=True))
+    planned = zip(sweep.trials, statuses, strict=True)
+    history = History(store, planned, sweep.resources.ranks)
     known: dict[tuple[Any, ...], tuple[str, Costs, TimeEstimate | None]] = {}
     rows = []
     for spec, status in zip(sweep.trials, statuses, strict=True):

@@ -5,7 +5,7 @@
 | user     | the spec or the data cannot be used | no                                        |
 | diverged | the loss was not finite             | no, unless the trial is named             |
 | oom      | out of memory                       | once, with nothing beside it              |
-| lost     | the worker or its node died         | while it makes progress, up to a bound    |
+| lost     | the worker, its node or a rank died | while it makes progress, up to a bound    |
 | io       | the store could not be written      | `retries` times, after a pause            |
 | code     | any other error                     | no; the same traceback twice holds back   |
 |          |                                     | the trials that are like those            |
@@ -98,6 +98,8 @@ def _class_of(error: BaseException) -> tuple[FailureClass, dict[str, Any]]:
             return "oom", {"peak_bytes": error.peak_bytes}
         case _ if isinstance(error, MemoryError) or any(s in str(error) for s in _NO_MEMORY):
             return "oom", {}
+        case errors.RankLost():
+            return "lost", {}
         case errors.Stopped() | KeyboardInterrupt():
             return "stopped", {}
         case OSError() if error.errno in _IO_ERRNOS:

@@ -41,6 +41,8 @@ class TrialStatus:
     """Training time of a finished trial; in a pack that of the whole pack."""
     packed: int = 1
     """How many trials trained together with a finished one, itself included."""
+    processes: int = 1
+    """How many have trained a finished trial together."""
     step: int | None = None
     """Updates done in the epoch under way, of a running trial that has said it; up to 15 s old."""
     steps: int | None = None

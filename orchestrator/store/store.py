@@ -322,7 +322,6 @@ def _finished_status(trial_id: str, path: Path) -> TrialStatus | None:
         raise UnreachableError(f"{path}: cannot be read ({error.strerror})") from error
     if result.trial_id != trial_id:
         return _with_bad_result(trial_id, f"{path} is another trial's")
-    packed = result.numerics.get("packed")
     return TrialStatus(
         trial_id,
         "finished",
@@ -333,8 +332,14 @@ def _finished_status(trial_id: str, path: Path) -> TrialStatus | None:
         started_ms=result.started_ms,
         updated_ms=result.finished_ms,
         seconds=result.seconds,
-        packed=packed if isinstance(packed, int) else 1,
+        packed=_count(result.numerics.get("packed")),
+        processes=_count(result.numerics.get("processes")),
     )
+
+
+def _count(recorded: object) -> int:
+    """A number that older results lack."""
+    return recorded if isinstance(recorded, int) else 1
 
 
 def _with_bad_result(trial_id: str, what: str) -> TrialStatus:

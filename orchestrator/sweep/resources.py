@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
 
 from orchestrator.sweep.fields import reading, refusal, typed, whole
+from orchestrator.sweep.problems import Problems
 from orchestrator.sweep.yaml_text import Node
 from trainer.data_sets import data_set
 from trainer.spec import TrialSpec
@@ -18,6 +20,7 @@ Kernels = Literal["auto", "stock", "fused"]
 Decoder = Literal["auto", "pil", "torchcodec"]
 MAX_CPUS = 1024
 MAX_PACK = 1024
+MAX_PROCESSES = 64
 MAX_SHARES = 1000
 MAX_CHECKPOINT_S = 24 * 3600
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -29,10 +32,9 @@ def _read_gpus(node: Any) -> Any:
         return node
     share = "auto" if node.value == "auto" else _share(node)
     if share is None:
-        raise refusal(f"found {node.shown()}", "auto, 0, 1, or 1/k such as 0.5 or 1/3")
-    if isinstance(share, float) and share > 1:
-        found = f"found {node.shown()}; one trial over several GPUs is not built yet"
-        raise refusal(found, "at most 1")
+        raise refusal(f"found {node.shown()}", "auto, 0, 1, 2 or more, or 1/k such as 1/3")
+    if isinstance(share, float) and share > MAX_PROCESSES:
+        raise refusal(f"found {node.shown()}", f"at most {MAX_PROCESSES}, on one node")
     return share
 
 
@@ -88,7 +90,11 @@ def _seconds(time: str) -> int:
     return int(time[:-1]) * _UNITS[time[-1]]
 
 
-_SHARE = Annotated[float, Field(ge=0, le=1)] | Annotated[str, Field(pattern="^1/[1-9][0-9]*$")]
+_SHARE = (
+    Annotated[float, Field(ge=0, le=1)]
+    | whole(2, MAX_PROCESSES)
+    | Annotated[str, Field(pattern="^1/[1-9][0-9]*$")]
+)
 _GPUS = Literal["auto"] | _SHARE
 
 
@@ -101,7 +107,10 @@ class Resources:
     gpus: Annotated[
         Literal["auto"] | Annotated[float, Strict()], BeforeValidator(_read_gpus, _GPUS)
     ] = "auto"
-    """auto: a share of a GPU where there is one, else none; 0, 1 or 1/k."""
+    """auto: a share of a GPU where there is one, else none; 0, 1, 1/k, or several whole ones, which
+    share the BatchNorm groups of each step."""
+    processes: Annotated[int, typed(whole(1, MAX_PROCESSES))] = 1
+    """So many train a trial together, each on `cpus` threads, or with a GPU of its own."""
     pack: Annotated[
         Literal["auto", "off"] | Annotated[int, typed(whole(1, MAX_PACK))],
         BeforeValidator(_read_pack, Literal["auto", "off", False] | whole(1, MAX_PACK)),
@@ -133,11 +142,56 @@ class Resources:
         """`checkpoint_every` in seconds, None for `off`."""
         return None if self.checkpoint_every == "off" else float(_seconds(self.checkpoint_every))
 
+    @property
+    def ranks(self) -> int:
+        """Processes that train a trial together: one for each of several GPUs."""
+        gpus = 1 if self.gpus == "auto" else int(self.gpus)
+        return max(self.processes, gpus)
+
+    @property
+    def training_cpus(self) -> int:
+        """CPUs of a trial beside those of its decoders."""
+        return self.cpus * self.ranks
+
     def reserved_cpus(self, specs: Iterable[TrialSpec]) -> int:
         """CPUs that each of these trials is given, as far as the sweep file says."""
         if self.decoders == "auto" or not any(map(decodes, specs)):
-            return self.cpus
-        return self.cpus + self.decoders
+            return self.training_cpus
+        return self.training_cpus + self.decoders
+
+
+def check_ranks(
+    resources: Resources, trials: Sequence[TrialSpec], node: Node, problems: Problems
+) -> None:
+    """A problem where so many processes cannot share the steps of a trial; `node`: the section."""
+    if resources.ranks == 1:
+        return
+    if resources.gpus not in ("auto", 0) and resources.processes not in (1, resources.gpus):
+        problems.add(
+            node.entry("processes").place,
+            "resources.processes",
+            f"found {resources.processes} with gpus: {resources.gpus:g}",
+            "one for each GPU, or without processes",
+        )
+    key = "processes" if resources.processes == resources.ranks else "gpus"
+    if unfit := next((spec for spec in trials if spec.groups % resources.ranks), None):
+        common = math.gcd(*(spec.groups for spec in trials))
+        divisors = [str(n) for n in range(1, common + 1) if common % n == 0]
+        problems.add(
+            node.entry(key).place,
+            f"resources.{key}",
+            f"{resources.ranks} cannot share the {_groups(unfit)} of a batch "
+            f"({unfit.batch_size} images in groups of {unfit.group_size})",
+            f"{', '.join(divisors)}, or with another bn_batch{_such_as(unfit, resources.ranks)}",
+        )
+
+
+def _groups(spec: TrialSpec) -> str:
+    return "one BatchNorm group" if spec.groups == 1 else f"{spec.groups} BatchNorm groups"
+
+
+def _such_as(spec: TrialSpec, ranks: int) -> str:
+    return "" if spec.batch_size % ranks else f" such as {spec.batch_size // ranks}"
 
 
 def decodes(spec: TrialSpec) -> bool:

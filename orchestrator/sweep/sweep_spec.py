@@ -17,7 +17,7 @@ from orchestrator.sweep.expand import check_depths, expand
 from orchestrator.sweep.fields import Surroundings
 from orchestrator.sweep.own_code import OwnCode
 from orchestrator.sweep.problems import Problems
-from orchestrator.sweep.resources import Resources
+from orchestrator.sweep.resources import Resources, check_ranks
 from orchestrator.sweep.yaml_text import MAX_BYTES, compose
 from trainer.spec import TrialSpec
 
@@ -118,6 +118,7 @@ def parse(
     problems.raise_if_any()
     assert file is not None
     trials, files = expand(file, root, problems, code=described, overridden=bool(overrides))
+    check_ranks(file.resources, trials, root.entry("resources"), problems)
     problems.raise_if_any()
     swept = [*file.axes, *(name for group in file.paired for name in group)]
     swept += [name for point in file.include for name in point]

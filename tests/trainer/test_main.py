@@ -119,7 +119,7 @@ def test_another_trial_s_folder_is_refused(spec_file, tmp_path, capsys) -> None:
 def test_an_impossible_device_or_thread_count_is_exit_code_2(spec_file, tmp_path, capsys) -> None:
     assert run(spec_file, "--out", tmp_path / "t", "--device", "abacus") == 2
     assert run(spec_file, "--out", tmp_path / "t", "--threads", 0) == 2
-    assert "--threads is at least 1" in capsys.readouterr().err
+    assert "--threads and --processes are at least 1" in capsys.readouterr().err
 
 
 def test_a_diverged_trial_is_exit_code_1_and_debug_shows_the_traceback(

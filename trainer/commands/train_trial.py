@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", type=Path, default=Path("data"))
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=1, help="changes bits: part of a result")
+    parser.add_argument("--processes", type=int, default=1, help="that share BatchNorm groups")
     parser.add_argument("--decoders", type=int, default=2, help="processes that decode images")
     parser.add_argument(
         "--decoder", default="auto", choices=("auto", "pil", "torchcodec"), help="changes pixels"
@@ -64,8 +65,8 @@ def run(given: argparse.Namespace) -> None:
     if (folder / RESULT).exists():
         print(f"{spec.trial_id} is finished: {folder / RESULT}")
         return
-    if given.threads < 1 or given.decoders < 0:
-        raise SpecError("--threads is at least 1 and --decoders at least 0")
+    if given.threads < 1 or given.processes < 1 or given.decoders < 0:
+        raise SpecError("--threads and --processes are at least 1 and --decoders at least 0")
     extend.use(given.code, spec.code_sha256)
     resume = checkpoint.find([folder], spec, given.pretrained)
     if resume:
@@ -74,6 +75,7 @@ def run(given: argparse.Namespace) -> None:
         data=given.data.resolve(),
         device=given.device,
         threads=given.threads,
+        processes=given.processes,
         decoders=given.decoders,
         decoder=given.decoder,
         graphs=given.graphs,

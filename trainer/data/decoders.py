@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import trainer
+from trainer import child_process
 from trainer.data import shared_chunks
 from trainer.data.decoder_process import Answer, Job, command
 from trainer.data.decoding import Outcome, Task
@@ -33,7 +33,6 @@ MOST_DEATHS = 3
 """So often in a row a decoder may die without having done anything."""
 _ROOM_BYTES = 1024**3
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_SOURCES = Path(trainer.__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -181,11 +180,10 @@ class Decoders:
 
 def _started() -> _Process:
     ours, theirs = socket.socketpair()
-    sources = os.pathsep.join([str(_SOURCES), *filter(None, [os.environ.get("PYTHONPATH")])])
     popen = subprocess.Popen(
         command(theirs.fileno()),
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": sources, **dict.fromkeys(_THREADS, "1")},
+        env=child_process.environment(**dict.fromkeys(_THREADS, "1")),
         pass_fds=[theirs.fileno()],
     )
     theirs.close()

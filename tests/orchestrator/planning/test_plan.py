@@ -47,10 +47,10 @@ def claimed(store, spec):
     return ownership.claim(store, spec, liveness.this_process("tiny", 1))
 
 
-def finish(store, spec, seconds=1.0, packed=1):
+def finish(store, spec, seconds=1.0, packed=1, processes=1):
     claim = claimed(store, spec)
     found = made(spec)
-    numerics = {**found.numerics, "packed": packed}
+    numerics = {**found.numerics, "packed": packed, "processes": processes}
     result = found.model_copy(update={"seconds": seconds, "numerics": numerics})
     results.write(claim.folder / results.RESULT, result)
     ownership.publish(store, claim)
@@ -152,6 +152,19 @@ def test_hours_count_only_what_is_left_to_train(store):
     finish(store, trials[0], seconds=7200.0)
     totals = planned(store, TEXT, "depth=8", "trainable=all", "resources.gpus=0.5").totals
     assert (totals.hours, totals.gpu_hours, totals.cpu_hours) == (2.0, 1.0, 2.0)
+
+
+def test_processes_of_a_trial_share_its_time_and_cost_cpus_each(store):
+    text = TEXT.replace("epochs: 4", "epochs: 4, bn_batch: 16")
+    alone, together = ["depth=8", "trainable=all"], ["resources.gpus=0", "resources.processes=2"]
+    trials = sweep_spec.parse(text, "tiny.yaml", alone).trials
+    finish(store, trials[0].changed(seed=7), seconds=1800.0, processes=4)
+    totals = planned(store, text, *alone).totals
+    assert (totals.hours, totals.cpu_hours) == (4.0, 4.0)
+    totals = planned(store, text, *alone, *together).totals
+    assert (totals.hours, totals.gpu_hours, totals.cpu_hours) == (2.0, 0.0, 4.0)
+    totals = planned(store, text, *alone, "resources.gpus=4").totals
+    assert (totals.hours, totals.gpu_hours, totals.cpu_hours) == (1.0, 4.0, 4.0)
 
 
 def test_rows_of_one_configuration_are_one_group(store):

@@ -135,7 +135,7 @@ def test_the_schema_is_one_and_refuses_what_the_reader_refuses():
         "{name: a, base: {trainable: al}}",
         "{name: a, base: {seed: 1}}",
         "{name: a, seeds: 0}",
-        "{name: a, resources: {gpus: 2}}",
+        "{name: a, resources: {gpus: 65}}",
     ]
     for text in wrong:
         assert not jsonschema.Draft202012Validator(schema.document()).is_valid(contents(text))

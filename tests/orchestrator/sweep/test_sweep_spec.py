@@ -168,9 +168,12 @@ def test_words_that_yaml_would_turn_into_something_else_are_read_as_meant():
 @pytest.mark.parametrize(
     ("text", "resources"),
     [
-        ("{}", Resources(1, "auto", "auto")),
-        ("{cpus: 2, gpus: 0, pack: 4}", Resources(2, 0.0, 4)),
+        ("{}", Resources(1, "auto", pack="auto")),
+        ("{cpus: 2, gpus: 0, pack: 4}", Resources(2, 0.0, pack=4)),
         ("{gpus: 1}", Resources(1, 1.0)),
+        ("{gpus: 2}", Resources(1, 2.0)),
+        ("{gpus: 2, processes: 2}", Resources(1, 2.0, 2)),
+        ("{gpus: 0, processes: 4}", Resources(1, 0.0, 4)),
         ("{gpus: 0.25}", Resources(1, 0.25)),
         ("{gpus: 1/3}", Resources(1, 1 / 3)),
         ("{gpus: 0.3333}", Resources(1, 1 / 3)),

@@ -1,0 +1,1 @@
+"""One trial trained by several processes of a node: a leader, which writes, and its followers."""
