@@ -126,14 +126,15 @@ class Learner:
         total: Tensor | None = None
         for first in range(0, len(groups), ranks.size):
             there = groups[first : first + ranks.size]
-            vector = self.flat.values.new_zeros(length)
             if ranks.rank < len(there):
-                group = there[ranks.rank]
-                outputs = self._group(
-                    differentiate, inputs[group], labels[group], number, first + ranks.rank
-                )
+                group, index = there[ranks.rank], first + ranks.rank
+                outputs = self._group(differentiate, inputs[group], labels[group], number, index)
                 vector = bn_groups.packed(outputs, (group.stop - group.start) / len(labels))
+                del outputs  # as long as all that trains, which the next group need not hold
+            else:
+                vector = self.flat.values.new_zeros(length)
             total = ranks.added(total, vector, len(there))
+            del vector
         assert total is not None
         return bn_groups.unpacked(ranks.whole(total, length))
 

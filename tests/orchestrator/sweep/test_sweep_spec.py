@@ -188,7 +188,8 @@ def test_words_that_yaml_would_turn_into_something_else_are_read_as_meant():
     ],
 )
 def test_resources_are_read(text, resources):
-    assert parse(f"resources: {text}").resources == resources
+    base = "base: {bn_batch: 32}"  # four groups to share
+    assert parse(f"{base}\nresources: {text}").resources == resources
 
 
 @pytest.mark.parametrize(("every", "seconds"), [("off", None), ("90s", 90), ("2h", 7200)])
