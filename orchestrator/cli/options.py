@@ -93,6 +93,15 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only the table at th
 NoWait = Annotated[
     bool, typer.Option("--no-wait", help="Do not wait for trials that another launch trains.")
 ]
+Wait = Annotated[
+    str,
+    typer.Option(
+        "--wait",
+        metavar="TIME",
+        show_default=False,
+        help="Wait so long (15m, 2h) for a cluster's node with room for a trial: resources.wait.",
+    ),
+]
 MaxGpuHours = Annotated[
     float | None,
     typer.Option("--max-gpu-hours", metavar="HOURS", help="Refuse a plan that is longer."),

@@ -7,6 +7,7 @@ never what a launcher returns. Every retry is decided here, between rounds, by `
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +44,9 @@ class Launcher(Protocol):
     def run(self, tasks: Sequence[PackTask]) -> None:
         """Call `worker.run_pack` once with each task, as many side by side as the machines can.
 
-        Returns when all have ended, in whatever way. An exception ends the launch.
+        What it has to say meanwhile it logs to a logger below `orchestrator.launching`, as INFO:
+        the launch's observer is told. Returns when all have ended, in whatever way. An exception
+        ends the launch.
         """
 
     def close(self) -> None:
@@ -122,6 +125,7 @@ def launch(
     with (
         output_to(running.log) if output_to_log else contextlib.nullcontext(),
         Interrupts(lambda: _ask_to_stop(running, observer)) as interrupts,
+        _told(observer),
         _forwarding(running, forwarder),
     ):
         try:
@@ -135,6 +139,29 @@ def launch(
     statuses = running.statuses()
     observer.update(statuses)
     return Outcome(record.number, tuple(statuses), running.stop is not None, backlog)
+
+
+class _Telling(logging.Handler):
+    def __init__(self, observer: Observer) -> None:
+        super().__init__(logging.INFO)
+        self._observer = observer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._observer.note(record.getMessage())
+
+
+@contextlib.contextmanager
+def _told(observer: Observer) -> Iterator[None]:
+    """What launchers log is told to the observer."""
+    logger, handler = logging.getLogger("orchestrator.launching"), _Telling(observer)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _record(store: Store, sweep: SweepSpec) -> Launch:

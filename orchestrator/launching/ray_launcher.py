@@ -14,6 +14,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ ray_environment.prepare()  # Ray reads some of it when it is imported
 # ruff: noqa: E402
 import ray
 from ray import tune
+from ray.autoscaler.sdk import request_resources
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -44,6 +46,9 @@ _CONTEXT_BYTES = 1200 * 1024 * 1024
 """What a process takes of a GPU beside its planned tensors: the images, libraries' workspaces and a
 graph's own memory (0.7 GB for ResNet-14 on an H200), and the context."""
 _MOST_SHARES = 8
+_LOOK_S = 1.0
+"""How often a launch that waits for a node looks for it."""
+_log = logging.getLogger(__name__)
 
 _ENVIRONMENT = {
     # Ray sends nothing to its makers, and a machine without a network does not wait for that.
@@ -93,8 +98,8 @@ class RayLauncher:
     def run(self, tasks: Sequence[PackTask]) -> None:
         """Run the tasks side by side. Raises UnreachableError where Ray cannot be used, UserError
         where no node can ever run such a trial."""
-        if self._scratch is None:
-            self._start(tasks)
+        if self._scratch is None and not self._start(tasks):
+            return
         if self._gpus:  # a GPU that Ray counts and torch cannot use shall not pass for a slow one
             tasks = [task.model_copy(update={"device": "cuda"}) for task in tasks]
         if own := self._cpus - self._resources.training_cpus:
@@ -109,7 +114,7 @@ class RayLauncher:
         points = [{"task": f"{number} {_name(task)}"} for number, task in enumerate(tasks)]
         watch = ray_watch.Watch(tasks, local=self._local)
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": self._cpus, "gpu": self._gpus}),
+            tune.with_resources(trainable, {k.lower(): v for k, v in self._needed.items()}),
             param_space={"task": None},  # each point says which
             tune_config=tune.TuneConfig(
                 search_alg=BasicVariantGenerator(points_to_evaluate=points),
@@ -151,7 +156,8 @@ class RayLauncher:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
 
-    def _start(self, tasks: Sequence[PackTask]) -> None:
+    def _start(self, tasks: Sequence[PackTask]) -> bool:
+        """Start Ray, or connect to it; False where a stop came before a node had room."""
         os.environ.update(_ENVIRONMENT)
         threads = {"OMP_NUM_THREADS": str(self._resources.cpus)}
         worker_environment = {**_WORKER_ENVIRONMENT, **threads}
@@ -171,18 +177,21 @@ class RayLauncher:
                 f"details in {log}"
             ) from error
         try:
-            self._gpus = self._share_of_a_gpu(tasks)
-            self._cpus = self._resources.training_cpus + self._decoders(tasks)
-            self._check_capacity()
+            if not self._find_room(tasks):
+                ray.shutdown()
+                return False
             if not self._local:
                 _check_nodes(tasks)
         except BaseException:
             ray.shutdown()
             self._folder.close()
             raise
+        if self._resources.gpus == "auto":
+            _log.info("gpus: auto: %s", _chosen(self._gpus))
         # Workers on other nodes look into Tune's folder too: there it must lie in the store.
         parent = None if self._local else tasks[0].store
         self._scratch = Path(tempfile.mkdtemp(prefix=".ray-scratch-", dir=parent))
+        return True
 
     def _connect(self, worker_environment: dict[str, str]) -> None:
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -197,6 +206,40 @@ class RayLauncher:
             )
         else:
             ray.init(runtime_env={"env_vars": worker_environment}, **quiet)
+
+    def _find_room(self, tasks: Sequence[PackTask]) -> bool:
+        """Choose what each trial is given. Waits for a node that has it, as long as `wait` says:
+        Tune would wait for ever. False where a stop came first.
+
+        Raises UserError where there is no such node in time.
+        """
+        lack = self._choose(tasks)
+        if lack and self._resources.wait_s and not self._local:
+            _log.info("%s; waiting %s for one", lack, self._resources.wait)
+            until = time.monotonic() + self._resources.wait_s
+            request_resources(bundles=[self._needed])  # of the autoscaler, if there is one
+            try:
+                while lack and time.monotonic() < until:
+                    if Store(tasks[0].store).stop_for(tasks[0].sweep, tasks[0].launch):
+                        return False
+                    time.sleep(_LOOK_S)
+                    lack = self._choose(tasks)
+            finally:
+                request_resources(bundles=[])
+        if lack:
+            hint = "" if self._local else "; resources.wait: 15m would wait so long for one"
+            raise UserError(lack + hint)
+        return True
+
+    def _choose(self, tasks: Sequence[PackTask]) -> str:
+        """Choose by the nodes that are there; returns why none has room, else nothing."""
+        self._gpus = self._share_of_a_gpu(tasks)
+        self._cpus = self._resources.training_cpus + self._decoders(tasks)
+        return _lack(self._needed)
+
+    @property
+    def _needed(self) -> dict[str, float]:
+        return {"CPU": float(self._cpus), "GPU": float(self._gpus)}
 
     def _share_of_a_gpu(self, tasks: Sequence[PackTask]) -> float:
         """GPUs for each trial; `auto`: 1/k where k of the largest fit a device, 0 without one."""
@@ -221,17 +264,23 @@ class RayLauncher:
         nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("GPU")]
         return decoders_for([n["Resources"] for n in nodes], self._gpus, resources.training_cpus)
 
-    def _check_capacity(self) -> None:
-        """Refuse a request that no node can ever meet; Tune would wait for it for ever."""
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        wanted = {"CPU": float(self._cpus), "GPU": float(self._gpus)}
-        if any(all(n.get(k, 0.0) >= v for k, v in wanted.items()) for n in nodes):
-            return
-        most = {k: max((n.get(k, 0.0) for n in nodes), default=0.0) for k in wanted}
-        raise UserError(
-            f"resources: no node has {wanted['CPU']:g} CPUs and {wanted['GPU']:g} GPUs for a "
-            f"trial; the largest has {most['CPU']:g} CPUs and {most['GPU']:g} GPUs"
-        )
+
+def _lack(needed: dict[str, float]) -> str:
+    """Why no living node has room for a trial; empty where one has."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(all(n.get(k, 0.0) >= v for k, v in needed.items()) for n in nodes):
+        return ""
+    most = {k: max((n.get(k, 0.0) for n in nodes), default=0.0) for k in needed}
+    return (
+        f"resources: no node has {needed['CPU']:g} CPUs and {needed['GPU']:g} GPUs for a "
+        f"trial; the largest has {most['CPU']:g} CPUs and {most['GPU']:g} GPUs"
+    )
+
+
+def _chosen(gpus: float) -> str:
+    if not gpus:
+        return "no GPU here, trials train on CPUs"
+    return f"{gpus:g} GPUs for each trial" if gpus >= 1 else f"{1 / gpus:g} trials on each GPU"
 
 
 def _check_nodes(tasks: Sequence[PackTask]) -> None:

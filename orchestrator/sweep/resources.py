@@ -22,7 +22,7 @@ MAX_CPUS = 1024
 MAX_PACK = 1024
 MAX_PROCESSES = 64
 MAX_SHARES = 1000
-MAX_CHECKPOINT_S = 24 * 3600
+MAX_TIME_S = 24 * 3600
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 _TIME = "^[1-9][0-9]{0,4}[smh]$"
 
@@ -75,12 +75,12 @@ def _read_decoders(node: Any) -> Any:
     return node if node.value != "auto" else "auto"
 
 
-def _read_every(node: Any) -> Any:
+def _read_time(node: Any) -> Any:
     if not isinstance(node, Node):
         return node
     if node.raw.lower() in ("off", "false", "no"):
         return "off"
-    if re.fullmatch(_TIME, node.raw) and _seconds(node.raw) <= MAX_CHECKPOINT_S:
+    if re.fullmatch(_TIME, node.raw) and _seconds(node.raw) <= MAX_TIME_S:
         return node.raw
     allowed = "off, or a time from 1s to 24h such as 90s, 10m or 2h"
     raise refusal(f"found {node.shown()}", allowed)
@@ -90,6 +90,10 @@ def _seconds(time: str) -> int:
     return int(time[:-1]) * _UNITS[time[-1]]
 
 
+_TIME_OR_OFF = Annotated[
+    Literal["off"] | Annotated[str, Field(pattern=_TIME)],
+    BeforeValidator(_read_time, Literal["off", False] | Annotated[str, Field(pattern=_TIME)]),
+]
 _SHARE = (
     Annotated[float, Field(ge=0, le=1)]
     | whole(2, MAX_PROCESSES)
@@ -130,17 +134,21 @@ class Resources:
     node has for each trial with a GPU, else two beside the trial's own CPUs."""
     decoder: Annotated[Decoder, reading({"enum": get_args(Decoder)})] = "auto"
     """What decodes images; `auto`: PIL."""
-    checkpoint_every: Annotated[
-        Literal["off"] | Annotated[str, Field(pattern=_TIME)],
-        BeforeValidator(_read_every, Literal["off", False] | Annotated[str, Field(pattern=_TIME)]),
-    ] = "10m"
+    checkpoint_every: _TIME_OR_OFF = "10m"
     """So long after the last checkpoint another one is written within an epoch; `off`: at the ends
     of epochs only."""
+    wait: _TIME_OR_OFF = "off"
+    """So long a launch on a cluster waits for a node that has room for a trial."""
 
     @property
     def checkpoint_every_s(self) -> float | None:
         """`checkpoint_every` in seconds, None for `off`."""
         return None if self.checkpoint_every == "off" else float(_seconds(self.checkpoint_every))
+
+    @property
+    def wait_s(self) -> float:
+        """`wait` in seconds."""
+        return 0.0 if self.wait == "off" else float(_seconds(self.wait))
 
     @property
     def ranks(self) -> int:

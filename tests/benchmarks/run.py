@@ -52,6 +52,7 @@ def _cases(given: argparse.Namespace) -> dict[str, Callable[[], Iterator[Case]]]
         "gpu_packs": lambda: gpu_packs.cases(
             data, rounds, given.depth, given.precision, given.members
         ),
+        "processes": lambda: _processes(given),
         "commands": lambda: _commands(given),
         "overhead": lambda: _overhead(given),
         "forwarder": lambda: _forwarder(given),
@@ -62,6 +63,12 @@ def _decoding(given: argparse.Namespace) -> Iterator[Case]:
     import decoding  # imports torchvision, a second that other cases spare
 
     yield from decoding.cases(given.rounds, given.images)
+
+
+def _processes(given: argparse.Namespace) -> Iterator[Case]:
+    import ranks  # imports torch.distributed
+
+    yield from ranks.cases(given.rounds, given.steps)
 
 
 def _commands(given: argparse.Namespace) -> Iterator[Case]:
@@ -85,7 +92,7 @@ def _forwarder(given: argparse.Namespace) -> Iterator[Case]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="benchmarks, each case beside its baseline")
     names = ("data", "decoding", "checkpoints", "parts", "training", "packs", "gpu_kernels")
-    names += ("gpu_packs", "commands", "overhead", "forwarder")
+    names += ("gpu_packs", "processes", "commands", "overhead", "forwarder")
     parser.add_argument("--only", nargs="+", choices=names, help="these cases (default: all)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data", type=Path, default=DATA, help="where CIFAR-10 is")

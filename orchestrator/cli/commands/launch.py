@@ -34,6 +34,7 @@ def launch(
     detach: options.Detach = False,
     retry_failed: RetryFailed = True,
     no_wait: options.NoWait = False,
+    wait: options.Wait = "",
     max_gpu_hours: options.MaxGpuHours = None,
     max_memory: options.MaxMemory = None,
     yes: options.Yes = False,
@@ -43,7 +44,8 @@ def launch(
     data_folder: options.DataFolder = None,
 ) -> int:
     """Plan, then run what is missing or unfinished. Running it again continues."""
-    sweep = Sweep.load(sweep_file, *overrides)
+    waiting = [f"resources.wait={wait}"] if wait else []
+    sweep = Sweep.load(sweep_file, *overrides, *waiting)
     plan = sweep.plan(store_folder)
     limits.check(plan, max_gpu_hours, max_memory)
     order = Order(retry_failed=retry_failed, wait=not no_wait)

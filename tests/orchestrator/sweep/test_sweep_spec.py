@@ -185,6 +185,8 @@ def test_words_that_yaml_would_turn_into_something_else_are_read_as_meant():
         ("{checkpoint_every: 90s}", Resources(checkpoint_every="90s")),
         ("{checkpoint_every: off}", Resources(checkpoint_every="off")),
         ("{checkpoint_every: 10m}", Resources()),
+        ("{wait: 15m}", Resources(wait="15m")),
+        ("{wait: off}", Resources()),
     ],
 )
 def test_resources_are_read(text, resources):
