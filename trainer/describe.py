@@ -7,6 +7,7 @@ Planning takes counts from layers where a network is built in; for others it ask
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def _trial(code: Path | None, fields: dict[str, Any], checks: _Checks | None) ->
             checks.run(spec)
         return counts
     except Exception as error:  # whatever the code does wrong is for its author to read
-        problem = extend.blame(error, code) if code else _plain(error)
+        problem = extend.blame(error, code) if code else _plain(error, fields)
         return {"problem": _as_json(problem)}
 
 
@@ -118,10 +119,13 @@ def _check_names(spec: TrialSpec) -> None:
             raise CodeProblem(f"{field}: {name} is not built in, and the code has none{hint}")
 
 
-def _plain(error: Exception) -> CodeProblem:
-    if isinstance(error, CodeProblem):
-        return error
-    return CodeProblem(str(error) if isinstance(error, TrainerError) else repr(error))
+def _plain(error: Exception, fields: dict[str, Any]) -> CodeProblem:
+    if isinstance(error, CodeProblem | TrainerError):
+        return error if isinstance(error, CodeProblem) else CodeProblem(str(error))
+    given = dict(fields.get("options") or {})
+    about_size = re.search("size|height|width|resolution", str(error), re.IGNORECASE)
+    hint = "; options: {resize: 224} gives it images of that side" if about_size else ""
+    return CodeProblem(repr(error) + (hint if "resize" not in given else ""))
 
 
 def _as_json(problem: CodeProblem) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import torch
 import torchvision
 
 from orchestrator import Sweep, launch, results
+from orchestrator.errors import UserError
 from orchestrator.launching.export import export
 from orchestrator.store.store import Store
 from orchestrator.sweep import descriptions
@@ -87,3 +88,8 @@ def test_networks_of_timm_train_their_norms(model, options, tmp_path):
         assert row["params_bn"] == 0
     assert planned[0]["flops_per_image"] > 0
     assert planned[0]["memory_bytes"] > 0
+
+
+def test_a_network_of_one_size_says_how_it_is_given_images_of_it(tmp_path):
+    with pytest.raises(UserError, match=r"Expected 224 but got 32.*options: \{resize: 224\}"):
+        sweep_of("torchvision/vit_b_16", ["norm_only"]).plan(tmp_path)
