@@ -12,7 +12,7 @@ from rich.text import Text
 from orchestrator.cli import screen
 from orchestrator.errors import BnsweepError
 from orchestrator.extensions import MLFLOW
-from orchestrator.launching.board import labels
+from orchestrator.launching.board import clock, labels
 from orchestrator.launching.driver import Outcome
 from orchestrator.library import Sweep, connect
 from orchestrator.settings import Settings
@@ -25,7 +25,8 @@ def show(sweep: Sweep, outcome: Outcome, settings: Settings, tracker: str = MLFL
     `tracker`: the name of the one that received the metrics.
     """
     screen.show("", *result_table(sweep, outcome, Store(settings.store)), "")
-    screen.show(Text.assemble((f"{sweep.name}: ", "bold"), screen.counts(outcome.counts)))
+    took = f" in {clock(outcome.seconds)}"
+    screen.show(Text.assemble((f"{sweep.name}: ", "bold"), screen.counts(outcome.counts), took))
     for line in failures(sweep, outcome):
         screen.say(line, "red")
     for line in next_commands(sweep, outcome, charts(sweep, outcome, settings, tracker), tracker):
@@ -40,6 +41,7 @@ def show_json(sweep: Sweep, outcome: Outcome, settings: Settings, tracker: str =
         "launch": outcome.launch,
         "counts": outcome.counts,
         "exit_code": outcome.exit_code,
+        "seconds": outcome.seconds,
         "untracked_trials": outcome.backlog.trials,
         "curves": charts(sweep, outcome, settings, tracker),
         "store": str(settings.store),

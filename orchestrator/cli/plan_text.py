@@ -64,9 +64,9 @@ def summary(plan: Plan) -> list[str]:
             f"libraries; store: {screen.size(totals.disk_bytes)}B"
         )
     if running := [row.status for row in plan.rows if row.status.state == "running"]:
+        owner = f" ({running[0].owner})" if running[0].owner else ""  # it has not said so yet
         lines.append(
-            f"{len(running)} are being trained already ({running[0].owner}); "
-            f"to watch them: bnsweep status {plan.sweep} -w"
+            f"{len(running)} being trained already{owner}; to watch: bnsweep status {plan.sweep} -w"
         )
     for sha256, count in plan.under_other_code.items():
         code = f"other code: {sha256[:12]}…" if sha256 else "no code of your own"

@@ -23,8 +23,17 @@ Kind = Literal["begun", "epoch", "finished", "failed", "stopped"]
 
 _BAR_COLUMNS = 12
 _LABEL_COLUMNS = 28
-_ROWS_KEPT = 6
-"""Lines of the terminal that are left to the summary and the notes."""
+_ROWS_KEPT = 7
+"""Lines of the terminal that are left to the header, the summary and the notes."""
+_COLUMNS: dict[str, Literal["left", "right"]] = {
+    "trial": "left",
+    "": "left",
+    "epoch": "right",
+    "test acc": "right",
+    "speed": "right",
+    " ": "left",
+    "where": "left",
+}
 _SUMMED: tuple[State, ...] = ("running", "failed", "stopped")
 
 
@@ -111,7 +120,7 @@ class Board:
         parts = [f"{counts['finished']}/{len(self._specs)} done"]
         parts += [f"{counts[s]} {s}" for s in _SUMMED if counts[s]]
         if counts["pending"] and self._nothing_began:
-            parts.append("starting workers")
+            parts.append(f"starting workers ({clock(self._now() - self._begun)})")
         text = ", ".join(parts)
         done = counts["finished"] - self._finished_before
         minutes = (self._now() - self._begun) / 60
@@ -157,11 +166,19 @@ class Board:
         yield Text.assemble((self._launch.sweep.name, "bold"), " ", self.summary())
 
     def _grid(self, visible: Sequence[TrialStatus]) -> Table:
-        grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        grid = Table(
+            box=None,
+            show_header=bool(visible),
+            header_style="dim",
+            pad_edge=False,
+            padding=(0, 2, 0, 0),
+        )
         longest = max((len(label) for label in self._labels.values()), default=0)
-        grid.add_column(no_wrap=True, overflow="ellipsis", min_width=min(longest, _LABEL_COLUMNS))
-        for justify in ("left", "right", "right", "right", "left", "left"):
-            grid.add_column(justify=justify, no_wrap=True)
+        for name, justify in _COLUMNS.items():
+            least = min(longest, _LABEL_COLUMNS) if name == "trial" else None
+            grid.add_column(
+                name, justify=justify, no_wrap=True, overflow="ellipsis", min_width=least
+            )
         for status in visible:
             grid.add_row(*self._row(status))
         return grid

@@ -79,6 +79,8 @@ class Outcome:
     stopped: bool
     backlog: Backlog
     """What the tracker lacks; it never changes the exit code."""
+    seconds: float
+    """How long the launch took."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -115,7 +117,7 @@ def launch(
 
     Raises UnreachableError where the store cannot be written or no worker can start.
     """
-    store = Store(settings.store)
+    begun, store = time.monotonic(), Store(settings.store)
     record = _record(store, sweep)
     order, observer = order or Order(), observer or Observer()
     running = RunningLaunch(store, settings, record, order)
@@ -138,7 +140,8 @@ def launch(
     running.forget_what_is_gone()
     statuses = running.statuses()
     observer.update(statuses)
-    return Outcome(record.number, tuple(statuses), running.stop is not None, backlog)
+    seconds = time.monotonic() - begun
+    return Outcome(record.number, tuple(statuses), running.stop is not None, backlog, seconds)
 
 
 class _Telling(logging.Handler):

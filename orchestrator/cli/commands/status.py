@@ -125,8 +125,8 @@ def _trial_table(launch: Launch, statuses: Iterable[TrialStatus]) -> Any:
         ]
         for status, spec in zip(statuses, launch.specs, strict=True)
     ]
-    columns = ["trial", "id", "state", "epoch", "acc %", ""]
-    return screen.table(columns, rows, right=["epoch", "acc %"])
+    columns = ["trial", "id", "state", "epoch", "test acc %", ""]
+    return screen.table(columns, rows, right=["epoch", "test acc %"])
 
 
 def progress_or_cause(status: TrialStatus, spec: TrialSpec) -> str:

@@ -62,12 +62,14 @@ def drawn(board, height=24):
 
 
 def test_before_anything_runs_the_board_says_that_workers_start(board):
-    assert drawn(board) == ["depth 0/4 done, starting workers"]
+    assert drawn(board) == ["depth 0/4 done, starting workers (0 s)"]
+    board._now.seconds = 65.0
+    assert drawn(board) == ["depth 0/4 done, starting workers (1 min 05 s)"]
 
 
 def test_a_resumed_sweep_says_so_too_until_a_trial_begins(board):
     board.start(changed(status(1, state="stopped", attempt=1)))
-    assert drawn(board) == ["depth 0/4 done, 1 stopped, starting workers"]
+    assert drawn(board) == ["depth 0/4 done, 1 stopped, starting workers (0 s)"]
     board.update(changed(status(1, attempt=2)))
     assert "starting workers" not in drawn(board)[-1]
 
@@ -86,7 +88,8 @@ def test_each_running_trial_has_a_line_with_all_that_is_known_of_it(board):
             )
         )
     )
-    line, summary = drawn(board)
+    header, line, summary = drawn(board)
+    assert header.split() == ["trial", "epoch", "test", "acc", "speed", "where"]
     assert line.split() == [
         *("d14", "bn_only", "s0", "━━━━━━──────", "5/10"),
         *("61.2", "%", "1.2k", "img/s", "try", "2", "GPU", "3", "node1"),
@@ -108,9 +111,9 @@ def test_the_lines_fit_80_columns_and_the_screen(board):
         for n in range(4)
     ]
     board.update(running)
-    lines = drawn(board, height=8)
+    lines = drawn(board, height=9)
     assert max(map(len, lines)) <= 80
-    assert "GPU 3 a-l" in lines[0]
+    assert "GPU 3 a" in lines[1]
     assert "… and 2 more" in lines
 
 
