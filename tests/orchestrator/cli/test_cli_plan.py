@@ -115,5 +115,5 @@ def test_trials_under_way_are_told_before_a_second_launch(bnsweep, launched, tmp
     file = tmp_path / "depth.yaml"
     file.write_text("name: depth\nbase: {depth: 14, trainable: bn_only, epochs: 3}\nseeds: 4\n")
     said = bnsweep("plan", file)
-    assert "1 are being trained already" in said.out + said.err
+    assert "1 being trained already" in said.out + said.err
     assert "to watch them: bnsweep status depth -w" in said.out + said.err
