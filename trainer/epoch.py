@@ -56,7 +56,7 @@ def check_last_batch(spec: TrialSpec, images: int) -> None:
     last = images % size or size
     if last != 1 or spec.own:  # of a network that is not ours, the first such batch tells
         return
-    if any(layer.kind == "norm" and layer.size == 1 for layer in layers_of(spec)):
+    if any(layer.kind == "norm" and layer.size == 1 for layer, _ in layers_of(spec)):
         field = "bn_batch" if spec.bn_batch else "batch_size"
         raise SpecError(
             f"{field}: {images} images in batches of {size} leave a batch of one, of "

@@ -29,8 +29,7 @@ from pydantic_core import PydanticCustomError, core_schema
 from trainer.data_sets import DATA_SETS, FOLDER_SIDE, data_set
 from trainer.modes import MODES, RANDOM_K, needs_shortcuts
 from trainer.networks import descriptions
-from trainer.networks.descriptions import NETWORKS, NetworkSpec
-from trainer.networks.layers import Layer
+from trainer.networks.descriptions import DEEPEST, NETWORKS, Layers, NetworkSpec
 
 IDENTITY_VERSION = 1
 """Raised only when the same spec would train to other numbers."""
@@ -81,8 +80,21 @@ Model = Annotated[str, NameIn(NETWORKS)]
 Dataset = Annotated[str, NameIn(DATA_SETS)]
 Trainable = Annotated[str, NameIn(MODES)]
 
-Positive = Annotated[int, Field(ge=1)]
+MAX_EPOCHS = 100_000
+MAX_IMAGES = 100_000_000
+"""Of a training set."""
+MAX_BATCH = 2_000_000
+"""Images: all of ImageNet."""
+MAX_SIDE = 10_000
+"""Pixels."""
+MAX_WIDTH = 1000
+MAX_CLASSES = 1_000_000
+MAX_K = 1_000_000
+# Nobody trains what is larger, and whatever counts, plans or draws is spared it.
+
 NonNegative = Annotated[int, Field(ge=0)]
+Epochs = Annotated[int, Field(ge=0, le=MAX_EPOCHS)]
+Side = Annotated[int, Field(ge=0, le=MAX_SIDE)]
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 Scalar = bool | int | float | str
 OptionName = Annotated[str, Field(pattern=rf"^{_OWN_NAME.pattern}$")]
@@ -113,16 +125,16 @@ class TrialSpec(BaseModel):
     """Of the user's own code, which may define what `model`, `dataset`, `trainable` and
     `augmentation` name; empty: none."""
     model: Model = "cifar_resnet"
-    depth: Positive = 14
-    width: Positive = 1
+    depth: Annotated[int, Field(ge=1, le=DEEPEST)] = 14
+    width: Annotated[int, Field(ge=1, le=MAX_WIDTH)] = 1
     dataset: Dataset = "cifar10"
     data_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
-    classes: NonNegative = 0
-    image_size: NonNegative = 0
-    shorter_side: NonNegative = 0
-    train_subset: NonNegative = 0
+    classes: Annotated[int, Field(ge=0, le=MAX_CLASSES)] = 0
+    image_size: Side = 0
+    shorter_side: Side = 0
+    train_subset: Annotated[int, Field(ge=0, le=MAX_IMAGES)] = 0
     trainable: Trainable = "all"
-    k: NonNegative = 0
+    k: Annotated[int, Field(ge=0, le=MAX_K)] = 0
     seed: NonNegative = 0
     init: Init = "kaiming_normal"
     bn_init: BnInit = "uniform"
@@ -130,9 +142,9 @@ class TrialSpec(BaseModel):
     bn_eps: Annotated[float, Field(gt=0)] = 1e-5
     weights: Literal["random", "pretrained"] = "random"
     weights_sha256: Sha256 = ""
-    epochs: NonNegative = 160
-    batch_size: Positive = 128
-    bn_batch: NonNegative = 0
+    epochs: Epochs = 160
+    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 128
+    bn_batch: Annotated[int, Field(ge=0, le=MAX_BATCH)] = 0
     """So many consecutive images of a batch share BatchNorm's statistics while training, and the
     first such group moves the running ones; 0: the whole batch."""
     optimizer: Optimizer = "sgd"
@@ -141,11 +153,13 @@ class TrialSpec(BaseModel):
     nesterov: bool = False
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     schedule: Schedule = "step"
-    milestones: Annotated[tuple[Positive, ...], BeforeValidator(_tuple)] = ()
+    milestones: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=MAX_EPOCHS)], ...], BeforeValidator(_tuple)
+    ] = ()
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.1
-    restart_epochs: NonNegative = 0
-    warmup_epochs: NonNegative = 0
-    crop_padding: NonNegative = 4
+    restart_epochs: Epochs = 0
+    warmup_epochs: Epochs = 0
+    crop_padding: Side = 4
     flip: bool = True
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
     normalisation: Normalisation = "imagenet"
@@ -269,8 +283,8 @@ def network_of(spec: TrialSpec) -> NetworkSpec:
     )
 
 
-def layers_of(spec: TrialSpec) -> tuple[Layer, ...]:
-    """The layers of the spec's network, in the order of its forward pass."""
+def layers_of(spec: TrialSpec) -> Layers:
+    """The layers of the spec's network, in the order of its forward pass, each with its times."""
     return descriptions.layers_of(spec.model, network_of(spec))
 
 
@@ -322,16 +336,17 @@ def _mode_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:
             yield "k", f"found {spec.k}; allowed: {all_weights}"
     elif spec.k:
         yield "k", f"only means something with trainable: random_k, not {spec.trainable}"
-    if needs_shortcuts(spec.trainable) and not any(layer.shortcut for layer in _layers(spec)):
+    if needs_shortcuts(spec.trainable) and not any(layer.shortcut for layer, _ in _layers(spec)):
         yield "trainable", f"{spec.trainable} needs shortcuts, and {spec.model} has none"
 
 
 def _fewest_weights_of_a_channel(spec: TrialSpec) -> int:
     """The weights of one output channel in the convolution where these are fewest."""
-    return min(layer.inputs * layer.kernel**2 for layer in _layers(spec) if layer.kind == "conv")
+    convolutions = (layer for layer, _ in _layers(spec) if layer.kind == "conv")
+    return min(layer.inputs * layer.kernel**2 for layer in convolutions)
 
 
-def _layers(spec: TrialSpec) -> tuple[Layer, ...]:
+def _layers(spec: TrialSpec) -> Layers:
     """The network's layers; those of its smallest depth where the spec's is impossible."""
     depths, network = NETWORKS[spec.model].depths, network_of(spec)
     possible = network if spec.depth in depths else replace(network, depth=depths[0])

@@ -10,7 +10,12 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from orchestrator.planning import described, memory
-from orchestrator.planning.gradients import all_gradient_elements, first_trained, weight_trains
+from orchestrator.planning.gradients import (
+    all_gradient_elements,
+    first_trained,
+    totals,
+    weight_trains,
+)
 from orchestrator.planning.memory import optimizer_slots
 from trainer.data_sets import data_set
 from trainer.modes import RANDOM_K, Counts, count
@@ -27,7 +32,7 @@ def counts(spec: TrialSpec) -> Counts:
 
 @lru_cache(maxsize=4096)
 def _counts(spec: TrialSpec) -> Counts:
-    layers = Counter(layers_of(spec))
+    layers = totals(layers_of(spec))
     trainable = all_gradient_elements(layers_of(spec), spec.trainable)
     if spec.trainable == RANDOM_K:
         trainable = _random_k(layers, spec.k)
@@ -54,7 +59,7 @@ def flops_per_image(spec: TrialSpec) -> int:
 
 @lru_cache(maxsize=4096)
 def _flops_per_image(spec: TrialSpec) -> int:
-    return sum(times * layer.flops for layer, times in Counter(layers_of(spec)).items())
+    return sum(times * layer.flops for layer, times in totals(layers_of(spec)).items())
 
 
 def training_images(spec: TrialSpec) -> int | None:
@@ -76,7 +81,7 @@ def _backward_flops(spec: TrialSpec) -> int:
     if spec.own:
         return described.facts(spec).backward_flops_per_image
     layers = layers_of(spec)
-    behind = Counter(layers[first_trained(layers, spec.trainable) :])
+    behind = totals(layers[first_trained(layers, spec.trainable) :])
     return sum(
         times * layer.flops * (2 if weight_trains(layer, spec.trainable) else 1)
         for layer, times in behind.items()
@@ -112,7 +117,7 @@ def _tensor_bytes(spec: TrialSpec) -> int:
         return _FP32 * (counts(spec).trainable + _statistics(spec))
     layers = layers_of(spec)
     tensors = all_gradient_elements(layers, spec.trainable) + counts(spec).bn
-    return _FP32 * tensors + 1_000 * len(layers)
+    return _FP32 * tensors + 1_000 * sum(times for _, times in layers)
 
 
 def kept_bytes(spec: TrialSpec) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 from trainer.modes import MODES
+from trainer.networks.descriptions import Layers
 from trainer.networks.layers import Layer
 
 
@@ -17,9 +17,17 @@ def gradient_elements(layer: Layer, mode: str) -> int:
     return sum(elements for role, elements in layer.parameters if MODES[mode](role))
 
 
-def all_gradient_elements(layers: Sequence[Layer], mode: str) -> int:
+def totals(layers: Layers) -> Counter[Layer]:
+    """Each layer with how often it comes in all, in the order in which they begin."""
+    counted: Counter[Layer] = Counter()
+    for layer, times in layers:
+        counted[layer] += times
+    return counted
+
+
+def all_gradient_elements(layers: Layers, mode: str) -> int:
     """The same for a whole network."""
-    return sum(times * gradient_elements(layer, mode) for layer, times in Counter(layers).items())
+    return sum(times * gradient_elements(layer, mode) for layer, times in totals(layers).items())
 
 
 def weight_trains(layer: Layer, mode: str) -> bool:
@@ -28,8 +36,7 @@ def weight_trains(layer: Layer, mode: str) -> bool:
     return any(role.kind in kinds and MODES[mode](role) for role, _ in layer.parameters)
 
 
-def first_trained(layers: Sequence[Layer], mode: str) -> int:
+def first_trained(layers: Layers, mode: str) -> int:
     """Index of the first layer that trains; their number where none does."""
-    trained = (layer for layer in dict.fromkeys(layers) if gradient_elements(layer, mode))
-    first = next(trained, None)
-    return layers.index(first) if first else len(layers)
+    trained = (index for index, (layer, _) in enumerate(layers) if gradient_elements(layer, mode))
+    return next(trained, len(layers))

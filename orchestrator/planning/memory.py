@@ -9,7 +9,7 @@ CPU's fused kernel keeps less where convolutions are frozen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from orchestrator.planning import described
@@ -20,6 +20,7 @@ from orchestrator.planning.gradients import (
 )
 from trainer.data_sets import DATA_SETS
 from trainer.modes import RANDOM_K
+from trainer.networks.descriptions import Layers
 from trainer.networks.layers import Layer
 from trainer.spec import TrialSpec, image_size_of, layers_of
 
@@ -50,13 +51,13 @@ def memory_bytes(spec: TrialSpec) -> int:
     layers = layers_of(spec)
     gradients = all_gradient_elements(layers, spec.trainable)
     element = BF16 if spec.precision == "bf16" else FP32
-    kernels = FP32 * max(layer.weights for layer in layers)  # a convolution's weights, reordered
-    cast = BF16 * sum(layer.weights for layer in layers) if spec.precision == "bf16" else 0
-    images = layers[0].inputs * image_size_of(spec) ** 2 * (FP32 + (element if cast else 0))
-    frozen = images + element * max(_alive_frozen(layers))
-    waiting = (
-        (spec.batch_size - spec.group_size) * FP32 * layers[0].inputs * image_size_of(spec) ** 2
-    )
+    kernels = FP32 * max(layer.weights for layer, _ in layers)  # of a convolution, reordered
+    weights = sum(times * layer.weights for layer, times in layers)
+    cast = BF16 * weights if spec.precision == "bf16" else 0
+    pixels = layers[0][0].inputs * image_size_of(spec) ** 2
+    images = pixels * (FP32 + (element if cast else 0))
+    frozen = images + element * max(_alive_frozen([layer for layer, _ in layers]))
+    waiting = (spec.batch_size - spec.group_size) * FP32 * pixels
     training = max(
         spec.group_size * frozen,
         spec.group_size * images + max(_alive_training(layers, spec, element), default=0),
@@ -69,10 +70,10 @@ def memory_bytes(spec: TrialSpec) -> int:
     return FP32 * _held(spec, layers, gradients) + buffers
 
 
-def _held(spec: TrialSpec, layers: tuple[Layer, ...], gradients: int) -> int:
+def _held(spec: TrialSpec, layers: Layers, gradients: int) -> int:
     """Elements that stay all the time: weights, running statistics, optimizer state."""
-    weights = sum(layer.weights + layer.biases for layer in layers)
-    statistics = sum(2 * layer.outputs for layer in layers if layer.kind == "norm")
+    weights = sum(times * (layer.weights + layer.biases) for layer, times in layers)
+    statistics = sum(2 * times * layer.outputs for layer, times in layers if layer.kind == "norm")
     trained = 0 if spec.trainable == RANDOM_K else gradients  # few: not worth an exact count
     return weights + statistics + trained * optimizer_slots(spec)
 
@@ -88,10 +89,11 @@ def _sum(spec: TrialSpec, gradients: int) -> int:
     return FP32 * gradients if spec.group_size < spec.batch_size else 0
 
 
-def _alive_frozen(layers: tuple[Layer, ...]) -> Iterator[int]:
+def _alive_frozen(layers: Sequence[Layer]) -> Iterator[int]:
     """For one image, elements alive at each BatchNorm and pool of a forward that keeps nothing.
 
-    With residuals, a block's input is held until its end, and the first one's to the last.
+    A block that repeats needs the same each time between its first and its last. With residuals,
+    its input is held until its end, and the first one's to the last.
     """
     residuals = any(layer.adds for layer in layers)
     held, entry = 0, layers[1].map_elements
@@ -110,25 +112,31 @@ def _alive_frozen(layers: tuple[Layer, ...]) -> Iterator[int]:
             held = held if residuals and index > 1 else layer.map_elements
 
 
-def _alive_training(layers: tuple[Layer, ...], spec: TrialSpec, element: int) -> Iterator[int]:
-    """Bytes alive at each layer of the forward and then of the backward pass, for a group."""
+def _alive_training(layers: Layers, spec: TrialSpec, element: int) -> Iterator[int]:
+    """Bytes alive at each layer of the forward and then of the backward pass, for a group.
+
+    Where a block repeats, they grow or fall by as much each time: the first and the last time have
+    the most, and those between are only added up.
+    """
     start = first_trained(layers, spec.trainable)
-    if start < len(layers) and layers[start].kind == "norm":
+    if start < len(layers) and layers[start][0].kind == "norm":
         start -= 1  # whose output the BatchNorm keeps
     batch = spec.group_size * element
-    stem = layers[1].map_elements if start > 1 else 0
-    kept = [_kept_before(layers, start)]
-    of_layer = {layer: _kept(layer) for layer in set(layers)}
-    for layer in layers[start:]:
-        kept.append(kept[-1] + of_layer[layer])
-        yield batch * (kept[-1] + stem + layer.map_elements)
-    done, gradients = 0, {layer: gradient_elements(layer, spec.trainable) for layer in set(layers)}
-    for layer, before in zip(reversed(layers[start:]), reversed(kept[1:]), strict=True):
-        yield batch * (before + 3 * layer.map_elements) + FP32 * done
-        done += gradients[layer]
+    stem = layers[1][0].map_elements if start > 1 else 0
+    kept = [_kept_before([layer for layer, _ in layers], start)]
+    of_layer = {layer: _kept(layer) for layer, _ in set(layers)}
+    for layer, times in layers[start:]:
+        kept.append(kept[-1] + times * of_layer[layer])
+        if times == 1:
+            yield batch * (kept[-1] + stem + layer.map_elements)
+    done, gradients = 0, {layer: gradient_elements(layer, spec.trainable) for layer in of_layer}
+    for (layer, times), before in zip(reversed(layers[start:]), reversed(kept[1:]), strict=True):
+        if times == 1:
+            yield batch * (before + 3 * layer.map_elements) + FP32 * done
+        done += times * gradients[layer]
 
 
-def _kept_before(layers: tuple[Layer, ...], start: int) -> int:
+def _kept_before(layers: Sequence[Layer], start: int) -> int:
     """What a first trained shortcut keeps of the frozen part: its input, and its block's output."""
     if start == len(layers) or not layers[start].shortcut:
         return 0

@@ -22,6 +22,12 @@ from orchestrator.sweep.sweep_spec import Resources, SweepSpec
 from trainer.modes import Counts
 from trainer.spec import TrialSpec
 
+_COST_NOTHING = frozenset(
+    {"seed", "lr", "weight_decay", "nesterov", "schedule", "milestones", "lr_decay"}
+    | {"restart_epochs", "warmup_epochs", "init", "bn_init", "bn_momentum", "bn_eps", "brightness"}
+)
+"""Fields that no cost depends on."""
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -188,11 +194,14 @@ def make(sweep: SweepSpec, store: Store) -> Plan:
     planned = zip(sweep.trials, statuses, strict=True)
     history = History(store, planned, sweep.resources.ranks)
     known: dict[tuple[Any, ...], tuple[str, Costs, TimeEstimate | None]] = {}
+    cost_of: dict[tuple[Any, ...], Costs] = {}
     rows = []
     for spec, status in zip(sweep.trials, statuses, strict=True):
         configuration = tuple(value for name, value in spec if name != "seed")
         if configuration not in known:
-            known[configuration] = (spec.config_id, _costs(spec), history.estimate(spec))
+            costly = tuple(value for name, value in spec if name not in _COST_NOTHING)
+            cost_of[costly] = cost_of.get(costly) or _costs(spec)
+            known[configuration] = (spec.config_id, cost_of[costly], history.estimate(spec))
         config_id, cost, estimate = known[configuration]
         runs, why = decision(status, store)
         rows.append(Row(spec, status.trial_id, config_id, status, cost, estimate, runs, why))

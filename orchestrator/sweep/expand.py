@@ -20,7 +20,8 @@ from orchestrator.sweep.sweep_file import SweepFile, columns_of, listed
 from orchestrator.sweep.yaml_text import Node
 from trainer.spec import TrialSpec, depth_problem
 
-MAX_TRIALS = 100_000
+MAX_TRIALS = 10_000
+"""Planned within about a second."""
 MAX_COMPARISONS = 10_000_000
 """Of trials with exclusions."""
 
@@ -77,7 +78,12 @@ def expand(
     """
     count = _count(file)
     if count > MAX_TRIALS:
-        problems.add(root.place, "axes", f"found {count:,} trials", f"at most {MAX_TRIALS:,}")
+        problems.add(
+            root.place,
+            "axes",
+            f"found {count:,} trials (would anybody run them?)",
+            f"at most {MAX_TRIALS:,}",
+        )
         return (), {}
     if count * len(file.exclude) > MAX_COMPARISONS:
         message = f"found {len(file.exclude):,} exclusions for {count:,} trials"

@@ -165,6 +165,8 @@ def _bounds(schema: Schema) -> str:
         "maximum": "at most",
         "exclusiveMaximum": "below",
     }
+    if schema.get("type") == "integer" and {"minimum", "maximum"} <= schema.keys():
+        return f" from {schema['minimum']} to {schema['maximum']}"
     parts = [f"{word} {schema[key]:g}" for key, word in words.items() if key in schema]
     return " " + " and ".join(parts) if parts else ""
 
@@ -196,7 +198,9 @@ def _scalar(node: Node) -> bool:
 
 
 def _surprise(node: Node, schema: Schema) -> str:
-    """What YAML would have made of a number written in an odd way."""
+    """What YAML would have made of a number written in an odd way; why a huge one is refused."""
+    if schema.get("type") == "integer" and isinstance(node.value, int | float):
+        return " (would anybody run it?)" if node.value > schema.get("maximum", math.inf) else ""
     if schema.get("type") not in ("integer", "number") or not isinstance(node.value, str):
         return ""
     if node.quoted:

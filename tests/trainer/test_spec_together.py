@@ -28,8 +28,8 @@ from trainer.spec import TrialSpec
         ({"dataset": "image_folder", "classes": 3}, "data_id: image_folder needs"),
         ({"dataset": "image_folder", "data_id": "x"}, "classes: image_folder needs"),
         (
-            {"depth": 6_000_002},
-            "depth: found 6000002; allowed for cifar_resnet: 6D+2, the nearest 999998",
+            {"depth": 10_000},
+            "depth: found 10000; allowed for cifar_resnet: 6D+2, the nearest 9998",
         ),
         ({"depth": 3}, "depth: found 3; allowed for cifar_resnet: 6D+2, the nearest 8 and 14"),
         ({"data_id": "x"}, "data_id: is given by dataset: cifar10"),

@@ -13,7 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 from trainer.late import late
-from trainer.networks.layers import Layer, conv_norm, halved, output
+from trainer.networks.layers import Layer, Repeated, conv_norm, halved, output
+
+Layers = tuple[tuple[Layer, int], ...]
+"""Each layer with how many times it comes; see `layers_of`."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,9 @@ class Description:
     """Possible depths, ascending: a tuple, or a range where they are many."""
     sides: tuple[int, int]
     """The smallest and largest side of the images it takes, in pixels."""
-    layers: Callable[[NetworkSpec], Iterable[Layer]]
-    """In the order of the forward pass; a block that repeats should repeat the same layers."""
+    layers: Callable[[NetworkSpec], Iterable[Layer | Repeated]]
+    """In the order of the forward pass; a block that repeats should be `Repeated`, so that a deep
+    network is counted as fast as a shallow one."""
     build: Callable[[NetworkSpec], Any]
     """The network, as a torch module with `features(images)` and an output layer `fc`; one of a
     user's own only needs `forward(images)`."""
@@ -68,14 +72,25 @@ class Description:
         return f"found {depth}; allowed for {name}: {allowed}"
 
 
-def layers_of(name: str, spec: NetworkSpec) -> tuple[Layer, ...]:
-    """The layers of network `name`, in the order of its forward pass."""
+def layers_of(name: str, spec: NetworkSpec) -> Layers:
+    """The layers of network `name`, in the order of its forward pass, each with a number of times.
+
+    It is 1, but for a block that repeats: between its first and its last time, its layers stand
+    once for all the times between.
+    """
     return _layers(NETWORKS[name], spec)
 
 
 @lru_cache(maxsize=4096)
-def _layers(description: Description, spec: NetworkSpec) -> tuple[Layer, ...]:
-    return tuple(description.layers(spec))
+def _layers(description: Description, spec: NetworkSpec) -> Layers:
+    return tuple(_counted(description.layers(spec)))
+
+
+def _counted(parts: Iterable[Layer | Repeated]) -> Iterator[tuple[Layer, int]]:
+    for part in parts:
+        block = part if isinstance(part, Repeated) else Repeated((part,), 1)
+        for times in [1] * block.times if block.times < 3 else [1, block.times - 2, 1]:
+            yield from ((layer, times) for layer in block.layers)
 
 
 # --- the paper's networks ------------------------------------------------------------------------
@@ -91,7 +106,7 @@ REPORT_GROUPS = ((16, 64), (64, 128), (128, 256))
 """Channels inside and behind the blocks of each group of the non-author report's network."""
 
 
-def _cifar_resnet(spec: NetworkSpec) -> Iterator[Layer]:
+def _cifar_resnet(spec: NetworkSpec) -> Iterator[Layer | Repeated]:
     channels, size = 16 * spec.width, spec.side
     yield from conv_norm(3, channels, size, 3)
     for group, outputs in enumerate((channels, 2 * channels, 4 * channels)):
@@ -101,7 +116,7 @@ def _cifar_resnet(spec: NetworkSpec) -> Iterator[Layer]:
             yield from conv_norm(channels, outputs, size, 3) + last
             yield from conv_norm(channels, outputs, size, 1, place="shortcut")
         further = (spec.depth - 2) // 6 - (1 if group else 0)
-        yield from (conv_norm(outputs, outputs, size, 3) + last) * further
+        yield Repeated((*conv_norm(outputs, outputs, size, 3), *last), further)
         channels = outputs
     yield output(channels, spec.classes)
 
@@ -143,7 +158,7 @@ def _imagenet_resnet(spec: NetworkSpec) -> Iterator[Layer]:
     yield output(channels, spec.classes)
 
 
-def _bottleneck_resnet(spec: NetworkSpec) -> Iterator[Layer]:
+def _bottleneck_resnet(spec: NetworkSpec) -> Iterator[Layer | Repeated]:
     """Of the report (Keras): every convolution has a bias, its shortcuts have no norm."""
     channels, size = 16 * spec.width, spec.side
     yield from conv_norm(3, channels, size, 3, bias=True)
@@ -155,19 +170,19 @@ def _bottleneck_resnet(spec: NetworkSpec) -> Iterator[Layer]:
         yield from conv_norm(channels, inner, before, 1, bias=True) + last
         yield Layer("conv", channels, outputs, size, 1, True, "shortcut", feeds_norm=False)
         further = (spec.depth - 2) // 9 - 1
-        yield from (conv_norm(outputs, inner, size, 1, bias=True) + last) * further
+        yield Repeated((*conv_norm(outputs, inner, size, 1, bias=True), *last), further)
         channels = outputs
     yield Layer("norm", channels, channels, size, relu=True)
     yield output(channels, spec.classes)
 
 
-_DEEPEST = 1_000_000
-"""Nobody trains what is deeper, and each of its layers would be counted."""
+DEEPEST = 10_000
+"""Nobody trains what is deeper."""
 
 NETWORKS: dict[str, Description] = {
     "cifar_resnet": Description(
         label="ResNet",
-        depths=range(8, _DEEPEST, 6),
+        depths=range(8, DEEPEST + 1, 6),
         rule="6D+2",
         sides=(8, 64),
         layers=_cifar_resnet,
@@ -189,7 +204,7 @@ NETWORKS: dict[str, Description] = {
     ),
     "bottleneck_resnet": Description(
         label="Bottleneck ResNet",
-        depths=range(11, _DEEPEST, 9),
+        depths=range(11, DEEPEST + 1, 9),
         rule="9n+2",
         sides=(8, 64),
         layers=_bottleneck_resnet,

@@ -80,6 +80,14 @@ class Layer:
         return self.outputs * self.size**2
 
 
+@dataclass(frozen=True)
+class Repeated:
+    """Layers that a network has several times, one after another."""
+
+    layers: tuple[Layer, ...]
+    times: int
+
+
 def conv_norm(
     inputs: int,
     outputs: int,

@@ -4,14 +4,18 @@ The batches are small so that the test is quick; evaluation is measured apart, i
 larger.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from memory_meter import peak_bytes
 from PIL import Image
 
-from orchestrator.planning import memory
+from orchestrator.planning import costs, memory
 from trainer.data import splits
 from trainer.data_sets import DATA_SETS, DataSet
+from trainer.networks.descriptions import NETWORKS
+from trainer.networks.layers import Repeated
 from trainer.spec import TrialSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*CUDA:UserWarning")
@@ -114,3 +118,23 @@ def test_memory_grows_with_the_batch_by_the_activations_alone():
 def test_the_fused_kernel_needs_no_more_than_is_planned_for_frozen_convolutions():
     spec = TrialSpec(depth=14, trainable="bn_only", batch_size=32)
     assert peak_bytes(spec, evaluated=False, kernels="fused") < memory.memory_bytes(spec)
+
+
+@pytest.mark.parametrize("mode", ["all", "bn_only", "shortcut_only", "output_only", "nothing"])
+@pytest.mark.parametrize("model", ["cifar_resnet", "bottleneck_resnet"])
+def test_a_block_that_repeats_counts_as_its_layers_one_by_one(model, mode, monkeypatch):
+    spec = TrialSpec(model=model, depth=110, trainable=mode, dataset="cifar10")
+    repeated = [costs.memory_bytes(spec), costs.counts(spec), costs.training_flops(spec)]
+
+    def unrolled(network):
+        for part in built_in.layers(network):
+            yield from part.layers * part.times if isinstance(part, Repeated) else [part]
+
+    built_in = NETWORKS[model]
+    monkeypatch.setitem(NETWORKS, model, replace(built_in, layers=unrolled))
+    one_by_one = spec.changed(seed=1)
+    assert repeated == [
+        costs.memory_bytes(one_by_one),
+        costs.counts(one_by_one),
+        costs.training_flops(one_by_one),
+    ]
