@@ -14,6 +14,7 @@ from typing import Protocol
 
 from trainer.commands import (
     check_data,
+    check_weights,
     describe_code,
     devices,
     export_network,
@@ -41,6 +42,7 @@ class Command(Protocol):
 COMMANDS: dict[str, Command] = {
     "train": train_trial,
     "check-data": check_data,
+    "check-weights": check_weights,
     "describe": describe_code,
     "devices": devices,
     "export": export_network,

@@ -71,6 +71,10 @@ def summary(plan: Plan) -> list[str]:
     for sha256, count in plan.under_other_code.items():
         code = f"other code: {sha256[:12]}…" if sha256 else "no code of your own"
         lines.append(f"{count} finished under {code}; `bnsweep compare` sets them side by side")
+    lines += [
+        f"{path}: its owner alone may read it, and the store's copy whoever may read the store"
+        for path in plan.private_files
+    ]
     if plan.removed:
         lines.append(
             f"{len(plan.removed)} trials of the last launch are no longer in the file: left alone"

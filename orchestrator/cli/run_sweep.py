@@ -91,11 +91,12 @@ def _check_machine(sweep: Sweep, plan: Plan, settings: Settings) -> None:
 
 
 def _confirm(plan: Plan, yes: bool) -> None:
-    """Ask a person before something long; Abort where the answer is no."""
+    """Ask a person before something long, or before a private file is copied for others to read;
+    Abort where the answer is no."""
     totals = plan.totals
     hours = [totals.gpu_hours, totals.cpu_hours]
     short = all(h is not None and h <= ASK_HOURS for h in hours)
-    if totals.to_run and not (yes or short):
+    if totals.to_run and not (yes or (short and not plan.private_files)):
         screen.confirm(f"start {totals.to_run} trials?")
 
 

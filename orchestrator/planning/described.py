@@ -133,6 +133,11 @@ def _line(sweep: SweepSpec, code: Path | None, problem: CodeProblem, model: str 
     return one_line(f"{sweep.code.place}: code: {text}")
 
 
+def network_of(spec: TrialSpec) -> TrialSpec:
+    """What the parameters of a trial's network depend on, by name and shape."""
+    return _shape(spec.changed(trainable="all", k=0, weights="random", weights_sha256=""))
+
+
 @lru_cache(maxsize=4096)
 def _shape(spec: TrialSpec) -> TrialSpec:
     fields = spec.identity_fields()

@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
-from orchestrator.planning import costs, described
+from orchestrator.planning import costs, described, weights_check
 from orchestrator.planning.history import History, TimeEstimate
 from orchestrator.store.failures import NOT_AGAIN
 from orchestrator.store.records import TrialStatus
@@ -132,6 +133,8 @@ class Plan:
     """Trials of the sweep's newest launch that are no longer part of it; they are left alone."""
     under_other_code: Mapping[str, int] = field(default_factory=dict)
     """Finished trials that differ from some here in their code alone: its sha256 and how many."""
+    private_files: tuple[Path, ...] = ()
+    """Files of weights that their owner alone may read; a launch copies them into the store."""
 
     @property
     def to_run(self) -> tuple[TrialSpec, ...]:
@@ -188,8 +191,10 @@ class Plan:
 
 def make(sweep: SweepSpec, store: Store) -> Plan:
     """The plan of a sweep over what the store has. Reads only, but for a cache of what is not built
-    in: that is asked for and checked here. Raises UserError for problems of the user's code."""
+    in: that is asked for and checked here. Raises UserError for problems of the user's code and of
+    files of weights."""
     described.learn(sweep, store)
+    weights_check.check(sweep, store)
     statuses = _statuses(sweep, store)
     planned = zip(sweep.trials, statuses, strict=True)
     history = History(store, planned, sweep.resources.ranks)
@@ -207,7 +212,8 @@ def make(sweep: SweepSpec, store: Store) -> Plan:
         rows.append(Row(spec, status.trial_id, config_id, status, cost, estimate, runs, why))
     removed = _removed(sweep, store, rows)
     others = _under_other_code(sweep, store) if sweep.code else {}
-    return Plan(sweep.name, sweep.axes, sweep.resources, tuple(rows), removed, others)
+    private = weights_check.private_files(sweep, store)
+    return Plan(sweep.name, sweep.axes, sweep.resources, tuple(rows), removed, others, private)
 
 
 def _statuses(sweep: SweepSpec, store: Store) -> list[TrialStatus]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -151,13 +152,17 @@ class StoreFolder:
     def keep_weights(self, files: Mapping[str, Path]) -> None:
         """Copy files of pretrained weights (sha256: path) into the store, each once.
 
-        A resume needs them, and so does every node of a cluster.
+        A resume needs them, and so does every node of a cluster. Raises UserError where one is no
+        longer what was read.
         """
         for sha256, source in files.items():
             target = self.weights_file(sha256)
             if not target.exists():
+                content = source.read_bytes()
+                if hashlib.sha256(content).hexdigest() != sha256:
+                    raise UserError(f"{source}: was changed since the sweep was read; try again")
                 target.parent.mkdir(exist_ok=True)
-                write_atomically(target, source.read_bytes())
+                write_atomically(target, content)
 
     def detached_log(self, name: str) -> Path:
         """What the newest launch in the background says."""

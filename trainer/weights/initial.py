@@ -47,9 +47,19 @@ def build(spec: TrialSpec, weights: Path | None = None) -> nn.Module:
     if spec.weights == "pretrained":
         if weights is None:
             raise DataError(f"weights: no file given for sha256 {spec.weights_sha256[:12]}…")
-        output = (name for name, role in roles_of(model).items() if role.place == "output")
-        pretrained.load(model, weights, spec.weights_sha256, frozenset(output))
+        pretrained.load(model, weights, spec.weights_sha256, _output(model))
     return model
+
+
+def check_weights(spec: TrialSpec, weights: Path) -> None:
+    """Raise DataError where the file does not fit the spec's network, by name or shape."""
+    model = _constructed(spec)
+    pretrained.check(model, weights, _output(model))
+
+
+def _output(model: nn.Module) -> frozenset[str]:
+    """The parameters of the output layer, by name."""
+    return frozenset(name for name, role in roles_of(model).items() if role.place == "output")
 
 
 def _constructed(spec: TrialSpec) -> nn.Module:

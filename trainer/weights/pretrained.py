@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -31,12 +30,23 @@ def load(model: nn.Module, path: Path, sha256: str, output: frozenset[str] = fro
     """
     given = _read(path, sha256)
     own = model.state_dict()
-    if problem := _misfit(own, given, output):
-        raise DataError(f"weights file {path} does not fit this network: {problem}")
+    _refuse_misfit(own, given, path, output)
     with torch.no_grad():
         for name, tensor in own.items():
             if tensor.shape == given[name].shape:
                 tensor.copy_(given[name])
+
+
+def check(model: nn.Module, path: Path, output: frozenset[str] = frozenset()) -> None:
+    """Raise DataError where `load` would: only names and shapes are read, whatever the digest."""
+    _refuse_misfit(model.state_dict(), _named_tensors(path, path, "meta"), path, output)
+
+
+def _refuse_misfit(
+    own: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path, output: frozenset[str]
+) -> None:
+    if problem := _misfit(own, given, output):
+        raise DataError(f"weights file {path} does not fit this network: {problem}")
 
 
 def _read(path: Path, sha256: str) -> dict[str, Tensor]:
@@ -50,10 +60,15 @@ def _read(path: Path, sha256: str) -> dict[str, Tensor]:
             f"weights file {path}: is another file than the trial names "
             f"(its sha256 begins {found[:12]}, the trial's {sha256[:12]})"
         )
+    return _named_tensors(path, io.BytesIO(content), "cpu")
+
+
+def _named_tensors(path: Path, source: Path | io.BytesIO, device: str) -> dict[str, Tensor]:
     try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise DataError(f"weights file {path}: not a file of plain tensors") from error
+        state = torch.load(source, map_location=device, weights_only=True)
+    except Exception as error:  # torch's reader says anything of what is no such file
+        what = "not a file of plain tensors, as torch.save writes a state dict"
+        raise DataError(f"weights file {path}: {what}") from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]  # as many training scripts save it
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
