@@ -51,6 +51,15 @@ def trial_table(plan: Plan) -> Any:
     return screen.table(["trial", "time", "state", "what launch does"], rows, right=["time"])
 
 
+def _for_each(resources: Resources) -> str:
+    """What the memory is counted for, where several processes train a trial."""
+    if resources.ranks == 1:
+        return ""
+    if resources.gpus in ("auto", 0):
+        return f" in each of {resources.ranks} processes"
+    return f" on each of {resources.ranks} GPUs"
+
+
 def summary(plan: Plan) -> list[str]:
     """What the whole plan comes to, in lines."""
     totals = plan.totals
@@ -61,12 +70,13 @@ def summary(plan: Plan) -> list[str]:
     if totals.to_run:
         lines.append(
             f"largest trial: {screen.size(totals.memory_bytes)}B of tensors and about 1 GB of "
-            f"libraries; store: {screen.size(totals.disk_bytes)}B"
+            f"libraries{_for_each(plan.resources)}; store: {screen.size(totals.disk_bytes)}B"
         )
     if running := [row.status for row in plan.rows if row.status.state == "running"]:
         owner = f" ({running[0].owner})" if running[0].owner else ""  # it has not said so yet
         lines.append(
-            f"{len(running)} being trained already{owner}; to watch: bnsweep status {plan.sweep} -w"
+            f"{len(running)} being trained already{owner}; "
+            f"to watch them: bnsweep status {plan.sweep} -w"
         )
     for sha256, count in plan.under_other_code.items():
         code = f"other code: {sha256[:12]}…" if sha256 else "no code of your own"

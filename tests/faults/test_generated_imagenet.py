@@ -22,7 +22,7 @@ name: generated
 base: {dataset: image_folder, data_id: generated, classes: 100, image_size: 64,
   model: imagenet_resnet, depth: 18, batch_size: 128, bn_batch: 32, epochs: 2, lr: 0.05}
 axes: {trainable: [all]}
-resources: {gpus: 0, processes: PROCESSES, decoders: 1, checkpoint_every: 20s}
+resources: {gpus: 0, processes: PROCESSES, checkpoint_every: 20s}
 """
 
 
@@ -53,7 +53,10 @@ def test_a_generated_imagenet_killed_with_two_processes_goes_on_with_one(tmp_pat
         assert undisturbed.returncode == 0, undisturbed.stderr
         print("one process:", spent(harness[1]))
         launched = harness[2].launch()
-        harness[2].wait_for(lambda: in_second_epoch(harness[2]), timeout_s=3600)
+        harness[2].wait_for(
+            lambda: launched.poll() is not None or in_second_epoch(harness[2]), timeout_s=3600
+        )
+        assert launched.poll() is None, harness[2].output()
         harness[2].kill_all(launched)
         harness[2].sweep.write_text(text(1))
         resumed = harness[2].run("launch", str(harness[2].sweep), "-y", timeout_s=3600)

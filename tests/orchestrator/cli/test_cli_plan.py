@@ -117,3 +117,15 @@ def test_trials_under_way_are_told_before_a_second_launch(bnsweep, launched, tmp
     said = bnsweep("plan", file)
     assert "1 being trained already" in said.out + said.err
     assert "to watch them: bnsweep status depth -w" in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("resources", "said"),
+    [
+        ("resources.gpus=4", "libraries on each of 4 GPUs;"),
+        ("resources.processes=2", "libraries in each of 2 processes;"),
+        ("resources.cpus=2", "libraries;"),
+    ],
+)
+def test_the_memory_of_a_trial_is_said_for_each_of_its_processes(bnsweep, tiny, resources, said):
+    assert said in bnsweep("plan", tiny, "--set", "bn_batch=8", "--set", resources).out
