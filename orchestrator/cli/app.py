@@ -23,7 +23,7 @@ from typer.exceptions import TyperException
 from orchestrator import streams
 from orchestrator.cli import on_cluster
 from orchestrator.cli.verbs import VERBS as VERBS
-from orchestrator.cli.verbs import as_called
+from orchestrator.cli.verbs import as_called, remember
 from orchestrator.errors import BnsweepError
 from orchestrator.printable import printable
 
@@ -115,6 +115,7 @@ def _run(arguments: Sequence[str]) -> int:
     # Where a person puts --debug does not matter: it means the same for every verb.
     rest = [a for a in arguments if a != "--debug"] or ["--help"]
     _debug("--debug" in arguments)
+    remember(rest)
     try:
         code = _group().main(rest, prog_name="bnsweep", standalone_mode=False, obj=rest)
         return code if isinstance(code, int) else 0

@@ -15,18 +15,18 @@ import typer
 import typer.main
 
 from orchestrator.cli import screen
+from orchestrator.cli.verbs import ON_CLUSTER, as_called
 from orchestrator.errors import UnreachableError
 from orchestrator.printable import printable
 
 LONG = ("launch", "resume")
-SHORT = ("status", "show", "logs", "stop", "discard", "sync", "audit", "report", "doctor", "gc")
 _AT_HOME = ("cluster", "detach", "image_has_code")
 """Parameters that do not travel."""
 
 
 def offer(verb: str, command: Any) -> Any:
     """The verb's command with `--cluster` beside its own options, where it can work there."""
-    if verb not in LONG + SHORT:
+    if verb not in ON_CLUSTER:
         return command
     invoke_here = command.invoke
     added = _options(verb)
@@ -139,18 +139,19 @@ def _run_long(verb: str, command: Any, context: typer.Context, chosen: dict[str,
         job = jobs.resume(cluster, name, options, image_has_code=image_has_code)
     state = "is running already" if job.already_running else "is submitted"
     screen.say(f"job {job.submission_id}: {state}")
-    watch = f"bnsweep status {name} --cluster {cluster}"
+    watch = f"bnsweep status {name}"
     if chosen["detach"]:
         screen.say(f"next: {watch}")
         return 0
     try:
         return jobs.follow(cluster, job.submission_id, _write)
     except KeyboardInterrupt:
-        screen.say(f"the job goes on; watch it: {watch}; end it: bnsweep stop {name} …")
+        screen.say(f"the job goes on; watch it: {watch}; end it: bnsweep stop {name}")
         return 4
 
 
 def _write(stream: str, text: str) -> None:
     target = sys.stdout if stream == "out" else sys.stderr
-    target.write(printable(text, colours=True))
+    shown = text if stream == "out" else as_called(text, ["--cluster"])  # there it was not given
+    target.write(printable(shown, colours=True))
     target.flush()

@@ -10,6 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from orchestrator.cli import screen
+from orchestrator.cli.verbs import as_called
 from orchestrator.errors import BnsweepError
 from orchestrator.extensions import MLFLOW
 from orchestrator.launching.board import clock, labels
@@ -43,7 +44,7 @@ def show_json(sweep: Sweep, outcome: Outcome, settings: Settings, tracker: str =
         "exit_code": outcome.exit_code,
         "seconds": outcome.seconds,
         "untracked_trials": outcome.backlog.trials,
-        "curves": charts(sweep, outcome, settings, tracker),
+        "curves": as_called(charts(sweep, outcome, settings, tracker)),
         "store": str(settings.store),
     }
     screen.write(json.dumps(event) + "\n")
@@ -75,12 +76,13 @@ def failures(sweep: Sweep, outcome: Outcome) -> list[str]:
 def charts(sweep: Sweep, outcome: Outcome, settings: Settings, tracker: str = MLFLOW) -> str:
     """Where to look at the curves: the sweep's page on the server, or the verb that serves one.
 
-    Empty where a package's tracker names no page.
+    Empty where a package's tracker names no page. A database has none: the verb serves one.
     """
     own = tracker != MLFLOW
     if (own or not settings.embedded_tracker) and outcome.backlog.empty:
         with contextlib.suppress(BnsweepError):  # away again: the verb says so when it is typed
-            return connect(settings, tracker).experiment_url(sweep.name)
+            if page := connect(settings, tracker).experiment_url(sweep.name):
+                return page
     return "" if own else f"bnsweep ui {sweep.name}"
 
 

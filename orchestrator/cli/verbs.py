@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 VERBS = {
     "init": "Write a commented sweep file to start from.",
@@ -31,11 +34,39 @@ VERBS = {
 }
 """Each verb and its line in the help; `commands/<verb>.py` has the rest."""
 
-_COMMAND = re.compile(rf"(?<![\w./-])bnsweep (?=(?:{'|'.join(VERBS)})\b)")
+ON_CLUSTER = {"launch", "resume", "status", "show", "logs", "stop", "discard", "sync", "audit"}
+ON_CLUSTER |= {"report", "doctor", "gc"}
+REPEATED = {
+    "--cluster": ON_CLUSTER,
+    "--store": set(VERBS) - {"init", "schema", "prepare", "help"},
+    "--data": {"prepare", "launch", "resume", "doctor"},
+}
+"""Options that say where a command works, and the verbs that have them: what to type next works
+only with the same ones."""
+
+_COMMAND = re.compile(rf"(?<![\w./-])bnsweep ({'|'.join(VERBS)})\b")
+_given: dict[str, str] = {}
+"""Of these options those of this command line."""
 
 
-def as_called(text: str) -> str:
+def remember(arguments: Sequence[str]) -> None:
+    """Note which of the options the command line has, for the commands that will be shown."""
+    _given.clear()
+    for word, following in zip_longest(arguments, arguments[1:], fillvalue=""):
+        option, equals, value = word.partition("=")
+        if option in REPEATED and (equals or following):
+            _given[option] = value if equals else following
+
+
+def as_called(text: str, options: Iterable[str] = REPEATED) -> str:
     """The text with its commands as this caller types them (`BNSWEEP_CALLED`, which the script of
-    a checkout sets), so that they can be copied."""
-    called = os.environ.get("BNSWEEP_CALLED")
-    return _COMMAND.sub(lambda _: f"{called} ", text) if called else text
+    a checkout sets) and with those of `options` that this command line has, so that they can be
+    copied."""
+    called = os.environ.get("BNSWEEP_CALLED") or "bnsweep"
+
+    def whole(command: re.Match[str]) -> str:
+        verb = command[1]
+        given = [o for o in options if o in _given and verb in REPEATED[o]]
+        return " ".join([called, verb, *(f"{o} {shlex.quote(_given[o])}" for o in given)])
+
+    return _COMMAND.sub(whole, text)

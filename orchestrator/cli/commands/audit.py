@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from orchestrator.cli import options, screen
+from orchestrator.cli.verbs import as_called
 from orchestrator.extensions import MLFLOW
 from orchestrator.library import connect
 from orchestrator.settings import load as load_settings
@@ -49,7 +50,7 @@ def audit(
     for line in mended:
         screen.say(line)
     for sweep, checks_of_sweep in checks_of.items():
-        rows = [[_mark(check.ok), check.name, check.detail] for check in checks_of_sweep]
+        rows = [[_mark(check.ok), check.name, as_called(check.detail)] for check in checks_of_sweep]
         screen.show(Text(sweep, "bold"), screen.table(["", "check", "found"], rows))
     return 0 if ok else 1
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from orchestrator import doctor as machine
 from orchestrator.cli import completion, options, screen
+from orchestrator.cli.verbs import as_called
 from orchestrator.library import Sweep, connect
 from orchestrator.settings import load as load_settings
 
@@ -43,7 +44,7 @@ def doctor(
         checks.append(check)
         if not as_json:
             name = (f"{check.name:<9}", "bold")
-            screen.show(Text.assemble(_mark(check), " ", name, check.detail))
+            screen.show(Text.assemble(_mark(check), " ", name, as_called(check.detail)))
     code = machine.exit_code(checks)
     if as_json:
         screen.show_json({"ok": code == 0, "exit_code": code, "checks": list(map(asdict, checks))})

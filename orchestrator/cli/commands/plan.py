@@ -8,6 +8,7 @@ import typer
 
 from orchestrator import doctor
 from orchestrator.cli import options, plan_text, screen
+from orchestrator.cli.verbs import as_called
 from orchestrator.launching import data_check
 from orchestrator.planning import limits
 from orchestrator.planning import plan as planning
@@ -46,6 +47,6 @@ def plan(
     else:
         table = plan_text.trial_table if each else plan_text.configuration_table
         images = data_check.found((row.spec for row in planned.rows), settings.data)
-        screen.show(table(planned), "", *plan_text.summary(planned), *images)
+        screen.show(table(planned), "", *map(as_called, [*plan_text.summary(planned), *images]))
     for error in doctor.bad_addresses(settings):
         screen.say(f"a launch would be refused: {error}", "yellow")

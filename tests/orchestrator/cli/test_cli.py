@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import app, commands
-from orchestrator.cli.verbs import as_called
+from orchestrator.cli import app, commands, on_cluster
+from orchestrator.cli.verbs import ON_CLUSTER, REPEATED, as_called, remember
 from orchestrator.errors import UnreachableError
 
 
@@ -45,6 +45,42 @@ def test_only_commands_are_shown_as_typed(monkeypatch):
         "bnsweep gc", "./bnsweep gc"
     )
     assert as_called("./bnsweep launch") == "./bnsweep launch"
+
+
+def test_what_to_type_next_repeats_where_the_command_works(
+    bnsweep, launched, monkeypatch, tmp_path
+):
+    there = tmp_path / "my runs"
+    there.symlink_to(launched.root)
+    monkeypatch.delenv("BNSWEEP_STORE", raising=False)
+    said = bnsweep("status", "depth", "--store", there)
+    assert f"next: bnsweep status --store '{there}' depth -w" in said.err.splitlines()
+    assert (
+        f"bnsweep resume --store '{there}' depth"
+        in bnsweep("stop", "depth", f"--store={there}").err
+    )
+    assert bnsweep("status", "width", "--store", there).code == 2
+    assert "--store" not in bnsweep("help", "launch").out.partition("Examples")[2]
+
+
+def test_each_option_that_is_repeated_goes_to_the_verbs_that_have_it():
+    try:
+        remember(["launch", "s.yaml", "--store", "a b", "--data=d", "--cluster", "http://h:1"])
+        assert as_called("bnsweep resume x; bnsweep plan f (bnsweep schema)") == (
+            "bnsweep resume --cluster http://h:1 --store 'a b' --data d x; "
+            "bnsweep plan --store 'a b' f (bnsweep schema)"
+        )
+        assert as_called("bnsweep gc", ["--cluster"]) == "bnsweep gc --cluster http://h:1"
+    finally:
+        remember([])
+    for option, verbs in REPEATED.items():
+        has = {v for v in app.VERBS for p in _command(v).params if option in p.opts}
+        assert verbs == has
+    assert REPEATED["--cluster"] == ON_CLUSTER
+
+
+def _command(verb):
+    return on_cluster.offer(verb, app._load(verb))
 
 
 def test_each_verb_is_a_module_of_its_name_and_each_module_a_verb():

@@ -164,6 +164,11 @@ def test_the_end_of_a_launch_links_to_the_charts_on_the_configured_server(
     assert line.split()[1].startswith(f"{mlflow_server.url}/#/experiments/")
 
 
+def test_the_charts_of_a_database_are_served_by_a_verb(launch, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mine.db")
+    assert "curves:         bnsweep ui tiny" in launch().err.splitlines()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "code"),
     [

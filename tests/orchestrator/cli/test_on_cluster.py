@@ -33,7 +33,8 @@ def travelled(head):
 def test_status_from_the_cluster_is_what_status_is_here(head, bnsweep, launched):
     here = bnsweep("status", "depth")
     there = bnsweep("status", "depth", "--cluster", head.url)
-    assert (there.code, there.out, there.err) == (here.code, here.out, here.err)
+    typed = here.err.replace("bnsweep status", f"bnsweep status --cluster {head.url}")
+    assert (there.code, there.out, there.err) == (here.code, here.out, typed)
 
 
 def test_the_cluster_may_be_named_by_the_environment(head, bnsweep, launched, monkeypatch):
@@ -82,7 +83,7 @@ def test_a_detached_launch_returns_at_once_and_is_not_started_twice(
     assert (first.code, again.code) == (0, 0)
     assert "is submitted" in first.err
     assert "is running already" in again.err
-    assert "status tiny --cluster" in first.err
+    assert f"bnsweep status --cluster {head.url} tiny" in first.err
     assert travelled(head) == ["launch tiny.yaml --set depth=14"]
 
 
