@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 from orchestrator.errors import UserError
@@ -23,6 +24,10 @@ from orchestrator.store.records import stands_for
 from orchestrator.store.store import Store
 from trainer.results import Result
 
+SMALL = 10.0
+MOST_IN_TITLE = 2
+"""Fields."""
+
 
 @dataclass(frozen=True)
 class Side:
@@ -30,6 +35,8 @@ class Side:
 
     name: str
     groups: tuple[Replicates, ...]
+    configuration: bool = False
+    """Whether it is one configuration, whose name is an id that tells a reader little."""
 
 
 @dataclass(frozen=True)
@@ -52,29 +59,43 @@ class Comparison:
     metric: str
     sides: tuple[str, ...]
     rows: tuple[ComparedPoint, ...]
+    titles: tuple[str, ...]
+    """Of the sides, for people."""
+    differs: dict[str, tuple[str, ...]]
+    """Fields that each side has one value of, not all the same: the values, by side."""
 
     def table(self) -> Table:
         """For people: means with 95 % intervals and differences to the first side."""
         axes = list(self.rows[0].point) if self.rows else []
-        two = len(self.sides) == 2  # names of configurations are long
-        against = ["second − first" if two else f"{n} − {self.sides[0]}" for n in self.sides[1:]]
+        two = len(self.sides) == 2  # names are long
+        against = ["second − first" if two else f"{t} − {self.titles[0]}" for t in self.titles[1:]]
+        decimals = self._decimals()
         body = [
             [
                 *row.point.values(),
-                *(_cell(estimate) for estimate in row.estimates),
-                *(_cell(estimate, signed=True) for estimate in row.differences),
+                *(_cell(estimate, decimals) for estimate in row.estimates),
+                *(_cell(estimate, decimals, signed=True) for estimate in row.differences),
             ]
             for row in self.rows
         ]
-        flags = list(dict.fromkeys(flag for row in self.rows for flag in row.flags))
+        notes = [f"{name}: {' against '.join(values)}" for name, values in self.differs.items()]
+        notes += dict.fromkeys(flag for row in self.rows for flag in row.flags)
         title = f"{self.metric}: mean ± half of the 95 % interval (n); differences paired by seed"
-        return Table(title, [*axes, *self.sides, *against], body, flags)
+        return Table(title, [*axes, *self.titles, *against], body, notes)
+
+    def _decimals(self) -> int:
+        """One of percentages; three of what is smaller, as losses are."""
+        if "accuracy" in self.metric:
+            return 1
+        means = (abs(e.mean) for row in self.rows for e in row.estimates if e)
+        return 1 if max(means, default=100.0) >= SMALL else 3
 
     def to_json(self) -> dict[str, Any]:
         """Plain data: every number, unrounded; a difference names the sides it is between."""
         return {
             "metric": self.metric,
             "sides": list(self.sides),
+            "differs": {name: list(values) for name, values in self.differs.items()},
             "rows": [
                 {
                     "point": row.point,
@@ -102,12 +123,36 @@ class Comparison:
         return csv_text([*axes, "side", "metric", *numbers, *differences, "flags"], lines)
 
 
-def compare(store: Store, names: Sequence[str], metric: str = ACCURACY) -> Comparison:
-    """Sides named by sweep, or by the beginning of a configuration's id or of the id's hash; a
-    trial's stands for its configuration. Raises UserError."""
+def compare(
+    store: Store,
+    names: Sequence[str],
+    metric: str = ACCURACY,
+    where: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> Comparison:
+    """Sides named by sweep (`depth`), a mode of it (`depth:bn_only`), or the beginning of a
+    configuration's id or of the id's hash; a trial's stands for its configuration.
+
+    `where`: only configurations that have one of these values of each field. Raises UserError.
+    """
     if len(names) < 2:
         raise UserError("compare: needs two or more names of sweeps or configurations")
-    return side_by_side([_side(store, name) for name in names], metric)
+    sides = [_only(_side(store, name), where) for name in names]
+    known = {m for side in sides for g in side.groups for r in g.results for m in r.metrics}
+    if metric not in known:
+        raise UserError(f"--metric {metric}: no result has it; allowed: {', '.join(sorted(known))}")
+    return side_by_side(sides, metric)
+
+
+def _only(side: Side, where: Mapping[str, Collection[str]]) -> Side:
+    kept = tuple(
+        group
+        for group in side.groups
+        if all(value_of(group.spec, name) in values for name, values in where.items())
+    )
+    if not kept:
+        asked = " ".join(f"{name}={value}" for name, values in where.items() for value in values)
+        raise UserError(f"{side.name}: no finished configuration has {asked}")
+    return replace(side, groups=kept)
 
 
 def side_by_side(sides: Sequence[Side], metric: str = ACCURACY) -> Comparison:
@@ -124,7 +169,26 @@ def side_by_side(sides: Sequence[Side], metric: str = ACCURACY) -> Comparison:
         for key, by_side in points.items()
         for members in _combinations(by_side)
     ]
-    return Comparison(metric, tuple(side.name for side in sides), tuple(rows))
+    names, differs = tuple(side.name for side in sides), _differing(sides)
+    return Comparison(metric, names, tuple(rows), _titles(sides, differs), differs)
+
+
+def _differing(sides: Sequence[Side]) -> dict[str, tuple[str, ...]]:
+    everything = varied([group.spec for side in sides for group in side.groups])
+    found = {}
+    for name in everything:
+        values = [{value_of(group.spec, name) for group in side.groups} for side in sides]
+        if all(len(each) == 1 for each in values) and len(set().union(*values)) > 1:
+            found[name] = tuple(min(each) for each in values)
+    return found
+
+
+def _titles(sides: Sequence[Side], differs: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Their names; of configurations, the values in which they differ, where these are few."""
+    names = [side.name for side in sides]
+    if all(side.configuration for side in sides) and 0 < len(differs) <= MOST_IN_TITLE:
+        names = [" ".join(values) for values in zip(*differs.values(), strict=True)]
+    return tuple(names)
 
 
 def _combinations(by_side: list[list[Replicates]]) -> Iterable[Sequence[Replicates | None]]:
@@ -149,16 +213,21 @@ def _row(point: dict[str, str], members: Sequence[Replicates | None], metric: st
 
 
 def _side(store: Store, name: str) -> Side:
-    if name in store.sweeps():
-        specs = lookup.launch_of(store, name).specs
-        groups = gather(_results(store, [spec.trial_id for spec in specs]))
+    sweep, of_mode, mode = name.partition(":")
+    if sweep in store.sweeps():
+        specs = lookup.launch_of(store, sweep).specs
+        modes = dict.fromkeys(spec.mode for spec in specs)
+        if of_mode and mode not in modes:
+            raise UserError(f"{name}: sweep {sweep} has no such mode; allowed: {', '.join(modes)}")
+        meant = [spec.trial_id for spec in specs if mode in ("", spec.mode)]
+        groups = gather(_results(store, meant))
         if not groups:
-            raise UserError(f"sweep {name}: no trial has finished; see: bnsweep status {name}")
+            raise UserError(f"sweep {name}: no trial has finished; see: bnsweep status {sweep}")
         return Side(name, tuple(groups))
     replicates = gather(_of_configuration(store, name))
     # A trial stands for all seeds of its configuration: then its own name would mislead.
     config_id = replicates[0].config_id
-    return Side(name if stands_for(name, config_id) else config_id, tuple(replicates))
+    return Side(name if stands_for(name, config_id) else config_id, tuple(replicates), True)
 
 
 def _of_configuration(store: Store, name: str) -> list[Result]:
@@ -182,11 +251,11 @@ def _results(store: Store, trial_ids: Sequence[str]) -> list[Result]:
     return [result for trial_id in trial_ids if (result := store.result(trial_id))]
 
 
-def _cell(estimate: Estimate | None, *, signed: bool = False) -> str:
+def _cell(estimate: Estimate | None, decimals: int, *, signed: bool = False) -> str:
     if estimate is None:
         return "–"
     sign = "+" if signed and estimate.mean >= 0 else ""
-    return f"{sign}{with_interval(estimate)} ({estimate.n})"
+    return f"{sign}{with_interval(estimate, decimals)} ({estimate.n})"
 
 
 def _numbers(estimate: Estimate | None) -> dict[str, float | int | None]:

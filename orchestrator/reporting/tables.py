@@ -86,10 +86,10 @@ def _group(group: Replicates, expected: int) -> str:
     return f"{estimate.mean:.1f}{spread} ({count}{', ' + group.flag if group.flag else ''})"
 
 
-def with_interval(estimate: Estimate) -> str:
+def with_interval(estimate: Estimate, decimals: int = 1) -> str:
     """`mean ± half of the 95 % interval`, without the second part for a single value."""
-    half_width = "" if estimate.half_width is None else f" ± {estimate.half_width:.1f}"
-    return f"{estimate.mean:.1f}{half_width}"
+    half, mean = estimate.half_width, f"{estimate.mean:.{decimals}f}"
+    return mean if half is None else f"{mean} ± {half:.{decimals}f}"
 
 
 def csv_text(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:

@@ -8,12 +8,19 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import options, screen
+from orchestrator.errors import UserError
 from orchestrator.reporting import compare as comparing
 from orchestrator.reporting.replicates import ACCURACY
 from orchestrator.settings import load as load_settings
 from orchestrator.store.store import Store
+from orchestrator.sweep.problems import nearest
+from trainer.spec import TrialSpec
 
-EXAMPLES = ("bnsweep compare quickstart width", "bnsweep compare 1f3c2b4a 9a8b7c6d")
+EXAMPLES = (
+    "bnsweep compare quickstart:all quickstart:bn_only",
+    "bnsweep compare depth width --where depth=14 --where trainable=bn_only",
+    "bnsweep compare 1f3c2b4a 9a8b7c6d --metric test/loss",
+)
 
 
 def compare(
@@ -21,19 +28,41 @@ def compare(
         list[str],
         typer.Argument(
             metavar="A B",
-            help="Two or more sweeps or configurations; a trial's id stands for all its seeds.",
+            help="Two or more sweeps, modes of sweeps (depth:bn_only) or configurations; a trial's "
+            "id stands for all its seeds.",
         ),
     ],
     metric: Annotated[str, typer.Option("--metric", help="What to compare.")] = ACCURACY,
+    where: Annotated[
+        list[str],
+        typer.Option(
+            "--where",
+            metavar="FIELD=VALUE",
+            help="Only configurations with this value; may be given several times.",
+        ),
+    ] = [],  # noqa: B006  # typer copies it
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: options.Json = False,
     store_folder: options.StoreFolder = None,
 ) -> None:
     """Set sweeps or configurations side by side, paired by seed, with 95 % intervals."""
-    comparison = comparing.compare(Store(load_settings(store_folder).store), sides, metric)
+    store = Store(load_settings(store_folder).store)
+    comparison = comparing.compare(store, sides, metric, _wanted(where))
     if as_json:
         screen.write(json.dumps(comparison.to_json(), indent=1) + "\n")
     elif as_csv:
         screen.write(comparison.to_csv())
     else:
         screen.show(*screen.titled_table(comparison.table()))
+
+
+def _wanted(where: list[str]) -> dict[str, set[str]]:
+    """The values of each field that is named. Raises UserError."""
+    wanted: dict[str, set[str]] = {}
+    for each in where:
+        name, equals, value = each.partition("=")
+        if not equals or name not in TrialSpec.model_fields:
+            hint = nearest(name, list(TrialSpec.model_fields))
+            raise UserError(f"--where {each}: found {name}{hint}; allowed: FIELD=VALUE of a trial")
+        wanted.setdefault(name, set()).add(value)
+    return wanted

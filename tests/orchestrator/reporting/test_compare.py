@@ -149,3 +149,41 @@ def test_names_are_sweeps_or_beginnings_of_configurations(store):
 def test_a_name_that_cannot_be_compared_says_why(store, names, message):
     with pytest.raises(UserError, match=message):
         compare(store, names)
+
+
+def test_it_says_in_what_the_sides_differ_and_heads_configurations_by_that(store):
+    found = compare(store, ["cifar_resnet-d14-w1-all", "cifar_resnet-d14-w1-bn_only"])
+    assert found.differs == {"trainable": ("all", "bn_only")}
+    assert found.table().columns == ["all", "bn_only", "second − first"]
+    assert "trainable: all against bn_only" in found.table().notes
+    low, high = (side(n, seeds(BASE.changed(lr=n), {0: 50.0})) for n in (0.001, 0.01))
+    assert side_by_side([low, high]).differs == {"lr": ("0.001", "0.01")}
+    depths = [*seeds(BASE, {0: 50.0}), *seeds(BASE.changed(depth=32), {0: 60.0})]
+    assert side_by_side([side("a", depths), side("b", depths)]).differs == {}
+
+
+def test_a_mode_of_a_sweep_is_a_side_and_where_chooses_configurations(store):
+    modes = compare(store, ["one:all", "one:bn_only"])
+    assert (modes.sides, modes.rows[0].differences[0].mean) == (("one:all", "one:bn_only"), 2.0)
+    chosen = compare(store, ["one", "one"], where={"trainable": {"bn_only"}})
+    assert [row.estimates[0].mean for row in chosen.rows] == [52.5]
+    with pytest.raises(UserError, match="one:stem: sweep one has no such mode; allowed: all, bn_"):
+        compare(store, ["one", "one:stem"])
+    with pytest.raises(UserError, match="one: no finished configuration has depth=32"):
+        compare(store, ["one", "one"], where={"depth": {"32"}})
+
+
+def test_a_metric_that_no_result_has_is_a_mistake(store):
+    with pytest.raises(UserError, match=r"--metric test/acc: no result has it; allowed: .*test/ac"):
+        compare(store, ["one", "one"], "test/acc")
+
+
+def test_small_numbers_have_three_decimals():
+    def losses(spec, value):
+        runs = seeds(spec, {0: 1.0, 1: 1.0})
+        metrics = ({"test/loss": value + r.spec.seed / 100} for r in runs)
+        return [r.model_copy(update={"metrics": m}) for r, m in zip(runs, metrics, strict=True)]
+
+    sides = [side(n, losses(BASE.changed(lr=v), v)) for n, v in (("a", 2.3), ("b", 2.1))]
+    (row,) = side_by_side(sides, "test/loss").table().rows
+    assert row == ["2.305 ± 0.064 (2)", "2.105 ± 0.064 (2)", "-0.200 ± 0.000 (2)"]
