@@ -105,12 +105,14 @@ def _detach(sweep: Sweep, settings: Settings, options: RunOptions) -> int:
     store = Store(settings.store)
     before = max(store.launch_numbers(sweep.name), default=0)
     log = store.detached_log(sweep.name)
-    process = background.start(options.arguments, log)
-    launch = background.wait_for_launch(process, store, sweep.name, before, log)
+    started = background.start(options.arguments, log)
+    launch = background.wait_for_launch(started, store, sweep.name, before)
     if options.as_json:
-        screen.show_json({"sweep": sweep.name, "launch": launch.number, "pid": process.pid})
+        screen.show_json({"sweep": sweep.name, "launch": launch.number, "pid": started.process.pid})
         return 0
-    screen.show(f"launch {launch.number} of {sweep.name} runs in the background, pid {process.pid}")
+    screen.show(
+        f"launch {launch.number} of {sweep.name} runs in the background, pid {started.process.pid}"
+    )
     screen.say(f"watch it:       bnsweep status {sweep.name} -w")
     screen.say(f"stop it:        bnsweep stop {sweep.name}")
     screen.say(f"its output:     {log}")

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from orchestrator.errors import UnreachableError
 from orchestrator.store.records import Launch
@@ -24,11 +25,21 @@ def is_child() -> bool:
     return bool(os.environ.get(CHILD))
 
 
-def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    """Run the same command line in a session of its own; its output goes to `log`."""
+class Background(NamedTuple):
+    """A command in the background, and where in its log its own output begins."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    begins: int
+
+
+def start(arguments: Sequence[str], log: Path) -> Background:
+    """Run the same command line in a session of its own; its output goes to the end of `log`, where
+    that of an earlier one stays, which may still run."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
-        return subprocess.Popen(
+    with log.open("ab") as output:
+        begins = output.tell()
+        process = subprocess.Popen(
             [sys.executable, "-P", "-m", "orchestrator", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -36,15 +47,15 @@ def start(arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
             env={**os.environ, CHILD: "1"},
             start_new_session=True,
         )
+    return Background(process, log, begins)
 
 
-def wait_for_launch(
-    process: subprocess.Popen[bytes], store: Store, sweep: str, before: int, log: Path
-) -> Launch:
+def wait_for_launch(background: Background, store: Store, sweep: str, before: int) -> Launch:
     """The launch that the process recorded, newer than number `before`.
 
     Raises UnreachableError, with its last output, where it ended without one.
     """
+    process = background.process
     while True:
         ended = process.poll() is not None
         if store.launch_numbers(sweep)[-1:] > [before]:
@@ -53,10 +64,7 @@ def wait_for_launch(
                 process.returncode = 0  # left to itself: Python need not warn that it still runs
                 return launch
         if ended:
-            output = (
-                log.read_text(encoding="utf-8", errors="replace")
-                .strip()
-                .splitlines()[-_OUTPUT_LINES:]
-            )
-            raise UnreachableError(f"sweep {sweep}: the launch in the background ended:", *output)
+            output = background.log.read_bytes()[background.begins :].decode(errors="replace")
+            lines = output.strip().splitlines()[-_OUTPUT_LINES:]
+            raise UnreachableError(f"sweep {sweep}: the launch in the background ended:", *lines)
         time.sleep(_POLL_S)

@@ -76,8 +76,8 @@ def pack(store: Store, trial_id: str, result: Result) -> bytes:
     if spec is None or spec.trial_id != trial_id or result.spec != spec:
         raise ArchiveProblem("its spec and its result are not of one trial; see bnsweep audit")
     files = _of_the_folder(store, trial_id, result.attempt)
-    journal = store.journal(trial_id)
-    files[results.JOURNAL] = b"".join(r.model_dump_json().encode() + b"\n" for r in journal)
+    records = result.history  # the journal itself may be damaged
+    files[results.JOURNAL] = b"".join(r.model_dump_json().encode() + b"\n" for r in records)
     if spec.code_sha256:
         files |= _code(store, spec.code_sha256)
     about = About(version=VERSION, trial_id=trial_id, numbers=numbers(result))

@@ -165,7 +165,7 @@ class StoreFolder:
                 write_atomically(target, content)
 
     def detached_log(self, name: str) -> Path:
-        """What the newest launch in the background says."""
+        """What the launches in the background say, one behind the other."""
         return self.sweep_folder(name) / "detached.log"
 
     # -- disk space, version, clock ------------------------------------------------------------

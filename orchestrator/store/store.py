@@ -18,8 +18,11 @@ The state of a trial is derived from its folder at every look; nothing else reme
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +38,8 @@ from trainer import files, journal, results
 from trainer.journal import Record
 from trainer.results import Result
 from trainer.spec import TrialSpec
+
+_LOCK_TRIES, _LOCK_POLL_S = 100, 0.05
 
 
 class Store(StoreFolder):
@@ -93,10 +98,13 @@ class Store(StoreFolder):
             number += 1
 
     def request_stop(self, name: str, stop: Stop) -> None:
-        """Write the sweep's stop.json. Requests add up: none lifts another one."""
-        earlier = tuple(other for other in self.stops_for(name, 0) if not stop.covers(other))
-        added = stop.model_copy(update={"earlier": earlier})
-        files.write_json(self.sweep_folder(name) / "stop.json", added)
+        """Write the sweep's stop.json. Requests add up: none lifts another one, nor one that is
+        made in the same instant."""
+        folder = self.sweep_folder(name)
+        with _one_at_a_time(folder):
+            earlier = tuple(other for other in self.stops_for(name, 0) if not stop.covers(other))
+            added = stop.model_copy(update={"earlier": earlier})
+            files.write_json(folder / "stop.json", added)
 
     def stops_for(self, name: str, launch: int) -> list[Stop]:
         """All requests that the launch must obey."""
@@ -345,3 +353,25 @@ def _count(recorded: object) -> int:
 def _with_bad_result(trial_id: str, what: str) -> TrialStatus:
     cause = f"{what}; resume sets it aside and trains the trial again"
     return TrialStatus(trial_id, "failed", cause=cause)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait while another process is in here with the same folder; the kernel lets go of a dead one.
+
+    Not for ever: where locks are not to be had, as on some network mounts, or one that stands still
+    has it, it goes on after a few seconds.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        for _ in range(_LOCK_TRIES):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(_LOCK_POLL_S)
+            except OSError:
+                break
+        yield
+    finally:
+        os.close(descriptor)

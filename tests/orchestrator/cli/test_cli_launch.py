@@ -5,6 +5,8 @@ import os
 
 import pytest
 
+from orchestrator.errors import UnreachableError
+from orchestrator.launching import detach
 from orchestrator.store.store import Store
 
 
@@ -146,6 +148,17 @@ def test_a_detached_launch_outlives_its_caller_and_can_be_watched(tiny, bnsweep,
         "finished",
     ]
     assert '"event": "ended"' in store.detached_log("tiny").read_text()
+
+
+def test_the_log_of_a_launch_in_the_background_is_never_cut(tmp_path):
+    log = tmp_path / "detached.log"
+    for word in ("first", "second"):
+        started = detach.start([word], log)
+        with pytest.raises(UnreachableError, match="ended") as caught:
+            detach.wait_for_launch(started, Store(tmp_path), "tiny", 0)
+        assert word in "\n".join(caught.value.lines)
+    assert "first" not in "\n".join(caught.value.lines)
+    assert log.read_text().index("first") < log.read_text().index("second")
 
 
 def test_a_detached_launch_that_cannot_begin_says_why(tiny, bnsweep, tmp_path):

@@ -67,6 +67,14 @@ def test_an_archive_holds_all_that_a_finished_trial_is_known_by(store):
     }
 
 
+def test_a_damaged_journal_is_packed_as_the_result_has_it(store):
+    trained(store, SPEC)
+    once = packed(store)
+    path = store.attempt_folder(SPEC.trial_id, store.result(SPEC.trial_id).attempt)
+    (path / results.JOURNAL).write_bytes(b"damaged")
+    assert packed(store) == once
+
+
 def test_its_first_bytes_tell_which_trial_it_is_and_what_it_computed(store):
     trained(store, SPEC)
     about = archive.about(packed(store)[: archive.HEAD_BYTES])

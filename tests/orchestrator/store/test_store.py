@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -314,3 +315,19 @@ def test_a_request_that_covers_the_others_stands_alone(store):
     assert len(store.stops_for("depth", 0)) == 2
     store.request_stop("depth", Stop(launch=2, mode="now"))
     assert store.stops_for("depth", 0) == [Stop(launch=2, mode="now")]
+
+
+def test_of_two_stops_in_one_instant_none_is_lost(store):
+    store.sweep_folder("depth").mkdir(parents=True, exist_ok=True)
+    together = threading.Barrier(8)
+
+    def ask(trial):
+        together.wait()
+        store.request_stop("depth", Stop(launch=1, mode="now", trials=(trial,)))
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in "abcdefgh"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {s.trials for s in store.stops_for("depth", 0)} == {(name,) for name in "abcdefgh"}
