@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -67,9 +68,23 @@ def _images(file: IO[bytes], part: Path, _say: Callable[[str], None]) -> None:
 
 
 def _devkit(file: IO[bytes], part: Path, _say: Callable[[str], None]) -> None:
-    """Its only folder has the name that `part` will get."""
+    _folder(file, DEVKIT, part)
+
+
+def unpack_folder(path: Path, name: str, folder: Path) -> None:
+    """Unpack the folder `name` of the archive at `path` as `folder`: whole, or not at all."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}.") as scratch:
+        part = Path(scratch) / name
+        part.mkdir()
+        with path.open("rb") as file:
+            _folder(file, name, part)
+        part.rename(folder)
+
+
+def _folder(file: IO[bytes], folder: str, part: Path) -> None:
+    """The files below an archive's `folder`; none leaves `part`, whatever its name says."""
     for name, content in _files(file):
-        if name.parts[:1] == (DEVKIT,) and ".." not in name.parts:
+        if name.parts[:1] == (folder,) and ".." not in name.parts:
             _write(content, part.joinpath(*name.parts[1:]))
 
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data import archives
 from trainer.data.layouts import PREPARED
 from trainer.data_sets import DATA_SETS
 from trainer.errors import DataError
@@ -113,11 +114,12 @@ def synthetic(spec: TrialSpec, _root: Path) -> Splits:
 
 
 def cifar(spec: TrialSpec, root: Path) -> Splits:
-    """CIFAR-10 or CIFAR-100 as published, fetched where it is missing."""
+    """CIFAR-10 or CIFAR-100 as published, unpacked or fetched where it is missing."""
     from torchvision import datasets as tv  # a second of imports, needed once for each node
 
     kind = tv.CIFAR10 if spec.dataset == "cifar10" else tv.CIFAR100
-    _check_files(kind, root / kind.base_folder, root)
+    root = _place(kind, root)
+    _check_files(kind, root / kind.base_folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numpy's about the age of these pickles
         train, test = (kind(str(root), train=split) for split in (True, False))
@@ -127,10 +129,40 @@ def cifar(spec: TrialSpec, root: Path) -> Splits:
     )  # type: ignore[return-value]
 
 
-def _check_files(kind: Any, folder: Path, root: Path) -> None:
-    """Every file of the data set against torchvision's checksum; fetch them if there is none."""
-    if not folder.exists():
+def _place(kind: Any, root: Path) -> Path:
+    """Where the data set's folder is: in `root`, or one folder deeper, as some tools unpack it.
+
+    Where there is none, its archive is unpacked, from `root`, beside it or one folder deeper; else
+    it is fetched. Raises DataError.
+    """
+    folder = root / kind.base_folder
+    if folder.exists():
+        return root
+    if deeper := sorted(root.glob(f"*/{kind.base_folder}")):
+        return deeper[0].parent
+    beside = [root / kind.filename, root.absolute().parent / kind.filename]
+    archives_here = [*beside, *sorted(root.glob(f"*/{kind.filename}"))]
+    if path := next((path for path in archives_here if path.is_file()), None):
+        _unpack(kind, path, folder)
+    else:
         _download(kind, folder, root)
+    return root
+
+
+def _unpack(kind: Any, path: Path, folder: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+        if digest.hexdigest() != kind.tgz_md5:
+            raise DataError(f"{path}: the checksum differs from the published one; fetch it again")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        archives.unpack_folder(path, kind.base_folder, folder)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be unpacked to {folder} ({error.strerror})") from error
+
+
+def _check_files(kind: Any, folder: Path) -> None:
+    """Every file of the data set against torchvision's checksum."""
     files = [*kind.train_list, *kind.test_list, [kind.meta["filename"], kind.meta["md5"]]]
     for file, md5 in files:
         path = folder / file
@@ -157,7 +189,10 @@ def _download(kind: Any, folder: Path, root: Path) -> None:
 
 
 def _how_to_get(kind: Any, folder: Path) -> str:
-    return f"unpack {kind.filename} (from {kind.url}) so that {folder} exists"
+    return (
+        f"unpack {kind.filename} (from {kind.url}) so that {folder} exists, "
+        f"or put it into {folder.parent} as it is"
+    )
 
 
 @contextmanager

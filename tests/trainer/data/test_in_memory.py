@@ -188,3 +188,48 @@ def test_synthetic_images_are_the_same_every_time_and_of_any_size_and_number() -
     assert first.train.images.shape == (30, 12, 12, 3)
     assert set(first.train.labels) == {0, 1, 2}
     assert first.digest == again.digest
+
+
+@pytest.fixture
+def archived(little_cifar: Path, tmp_path_factory, monkeypatch) -> Path:
+    """The data set's archive alone, with members that shall not be unpacked."""
+    path = tmp_path_factory.mktemp("fetched") / CIFAR10.filename
+    link = tarfile.TarInfo(f"{CIFAR10.base_folder}/link")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    outside = tarfile.TarInfo(f"{CIFAR10.base_folder}/../../outside")
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(little_cifar / CIFAR10.base_folder, CIFAR10.base_folder)
+        archive.addfile(link)
+        archive.addfile(outside)
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(path.read_bytes()).hexdigest())
+    return path
+
+
+@pytest.mark.parametrize("place", ["data", ".", "data/cifar-10-python"])
+def test_the_archive_alone_is_unpacked(place, archived, little_cifar, tmp_path, no_network) -> None:
+    expected = in_memory.arrays(CIFAR, little_cifar).digest
+    data = tmp_path / "data"
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    archived.rename(tmp_path / place / CIFAR10.filename)
+    assert in_memory.arrays(CIFAR, data).digest == expected
+    names = {path.name for path in (data / CIFAR10.base_folder).iterdir()}
+    assert names == {"data_batch_1", "data_batch_2", "test_batch", "batches.meta"}
+    assert not list(tmp_path.rglob("outside"))
+    assert not [path for path in data.iterdir() if path.name.startswith(f".{CIFAR10.base_folder}")]
+
+
+def test_a_data_set_one_folder_deeper_is_found(little_cifar, tmp_path, no_network) -> None:
+    deeper = tmp_path / "data" / "cifar-10-python"
+    deeper.mkdir(parents=True)
+    expected = in_memory.arrays(CIFAR, little_cifar).digest
+    (little_cifar / CIFAR10.base_folder).rename(deeper / CIFAR10.base_folder)
+    assert in_memory.arrays(CIFAR, tmp_path / "data").digest == expected
+
+
+def test_a_damaged_archive_is_named_and_nothing_is_unpacked(archived, tmp_path, no_network) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / CIFAR10.filename).write_bytes(archived.read_bytes()[:-50])
+    with pytest.raises(DataError, match=r"tar.gz: the checksum differs .*; fetch it again"):
+        in_memory.arrays(CIFAR, data)
+    assert not (data / CIFAR10.base_folder).exists()
