@@ -168,6 +168,15 @@ def test_a_python_that_is_none_is_said(checkout):
     assert said.stderr == ("bnsweep: BNSWEEP_PYTHON: /bin/false is not a Python 3.11 to 3.14\n")
 
 
+def test_a_checkout_that_cannot_be_written_says_what_to_do(checkout):
+    (checkout.folder / ".venv.lock").mkdir()
+    failed = checkout("--version")
+    assert failed.returncode == 2
+    assert "cannot be written" in failed.stderr
+    assert "a checkout of your own" in failed.stderr.replace("\n", " ")
+    assert "Permission denied" not in failed.stderr
+
+
 def test_two_first_calls_install_once(checkout):
     command = f"'{checkout.folder}/bnsweep' a & '{checkout.folder}/bnsweep' b & wait"
     environment = {**os.environ, "BNSWEEP_PYTHON": str(checkout.python), "BNSWEEP_EXTRAS": ""}

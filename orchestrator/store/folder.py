@@ -173,6 +173,7 @@ class StoreFolder:
     def open_for_writing(self) -> None:
         """Make the folders; check that they can be written, are where trials can be owned, and are
         of a version known here."""
+        self._refuse_dangling()
         try:
             for folder in (self.sweeps_folder, self.trials_folder):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -256,12 +257,21 @@ class StoreFolder:
             )
 
     def check_version(self) -> None:
-        """Refuse a store that a newer bnsweep wrote, or whose identity is damaged."""
+        """Refuse a store that a newer bnsweep wrote, or whose identity is damaged, and a link that
+        leads to none."""
+        self._refuse_dangling()
         version = self._marker().get("version")
         if isinstance(version, int) and version > VERSION:
             raise UserError(
                 f"store {self.root}: has version {version}, this bnsweep reads up to {VERSION}; "
                 "install a newer bnsweep"
+            )
+
+    def _refuse_dangling(self) -> None:
+        if self.root.is_symlink() and not self.root.exists():
+            raise UnreachableError(
+                f"store {self.root}: is a link to {os.readlink(self.root)}, which is not there; "
+                "make that folder, mount it, or give another with --store or BNSWEEP_STORE"
             )
 
     def now(self) -> float:

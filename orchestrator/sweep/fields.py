@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from orchestrator.sweep.yaml_text import Node
+from orchestrator.sweep.yaml_text import NOT_EXPANDED, VARIABLE, Node
 from trainer.data_sets import DATA_SETS
 from trainer.modes import MODES
 from trainer.networks.descriptions import NETWORKS
@@ -198,7 +198,10 @@ def _scalar(node: Node) -> bool:
 
 
 def _surprise(node: Node, schema: Schema) -> str:
-    """What YAML would have made of a number written in an odd way; why a huge one is refused."""
+    """What YAML would have made of a number written in an odd way; why a huge one is refused; that
+    a variable is none here."""
+    if isinstance(node.value, str) and VARIABLE.search(node.raw):
+        return NOT_EXPANDED
     if schema.get("type") == "integer" and isinstance(node.value, int | float):
         return " (would anybody run it?)" if node.value > schema.get("maximum", math.inf) else ""
     if schema.get("type") not in ("integer", "number") or not isinstance(node.value, str):

@@ -28,6 +28,8 @@ _TAGS = ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "
 """What YAML itself resolves to; `read_scalar` decides anew, so they mean nothing here."""
 _INT = re.compile(r"[-+]?(0|[1-9][0-9_]{0,30})")
 _FLOAT = re.compile(r"[-+]?(0|[1-9][0-9_]{0,30})?(\.[0-9]{0,30})?([eE][-+]?[0-9]{1,3})?")
+VARIABLE = re.compile(r"\$\{?[A-Za-z_]")
+NOT_EXPANDED = " (variables are not expanded here; give the value with --set)"
 _SYNTAX = {
     "expected <block end>": "the indentation does not fit the lines above",
     "mapping values are not allowed here": "a ':' where none can be; check the indentation, and "
@@ -110,7 +112,10 @@ def compose(text: str, name: str, problems: Problems, *, line: bool = True) -> N
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(name, mark.line + 1 if mark and line else None)
-        problems.add(place, "", *_syntax(error))
+        written = text.splitlines()[mark.line : mark.line + 1] if mark else []
+        message, *allowed = _syntax(error)
+        hint = NOT_EXPANDED if any(map(VARIABLE.search, written)) else ""
+        problems.add(place, "", message + hint, *allowed)
     except yaml.reader.ReaderError as error:
         problems.add(Place(name), "", f"not text: {error.reason} at position {error.position}")
     except (ValueError, OverflowError):  # an escape such as "\UFFFFFFFF"

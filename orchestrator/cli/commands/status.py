@@ -81,6 +81,7 @@ def _show_sweeps(store: Store, as_json: bool) -> None:
     elif store.root.exists() and not store.root.is_dir():
         raise UserError(f"store {store.root}: is not a folder; give another with --store")
     else:
+        store.check_version()
         none = "no sweeps in" if store.root.exists() else "there is no store yet at"
         screen.say(f"{none} {store.root}; begin with: bnsweep launch sweeps/quickstart.yaml")
 

@@ -331,3 +331,10 @@ def test_of_two_stops_in_one_instant_none_is_lost(store):
     for thread in threads:
         thread.join()
     assert {s.trials for s in store.stops_for("depth", 0)} == {(name,) for name in "abcdefgh"}
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path):
+    (tmp_path / "runs").symlink_to(tmp_path / "unmounted")
+    for look in (Store.open_for_writing, Store.check_version):
+        with pytest.raises(UnreachableError, match="unmounted, which is not there"):
+            look(Store(tmp_path / "runs"))
