@@ -198,7 +198,8 @@ class _Converter:
 
 
 def read_scalar(raw: str) -> Scalar:
-    """A plain scalar by our rules; text where it is no constant and no decimal number."""
+    """A plain scalar by our rules; text where it is no constant and no decimal number, and where
+    it is so small a number that a computer makes it zero."""
     if raw.lower() in _CONSTANTS and raw in (raw.lower(), raw.upper(), raw.capitalize()):
         return _CONSTANTS[raw.lower()]
     if _INT.fullmatch(raw):
@@ -206,5 +207,7 @@ def read_scalar(raw: str) -> Scalar:
     if _FLOAT.fullmatch(raw) and any(digit in raw for digit in "0123456789"):
         mantissa = re.split("[eE]", raw)[0]
         if any(digit in mantissa for digit in "0123456789"):
-            return float(raw.replace("_", ""))
+            value = float(raw.replace("_", ""))
+            too_small = not value and any(digit in mantissa for digit in "123456789")
+            return raw if too_small else value
     return raw

@@ -387,6 +387,9 @@ NOT_DATA = {
     "(torch.zeros(2, 8, 8), [0, 3]), (torch.zeros(1, 8, 8), [0])": "found labels from 0 to 3",
     "(torch.zeros(2, 9, 9), [0, 1]), (torch.zeros(1, 8, 8), [0])": "(9, 9, 3); allowed: 8x8",
     "(torch.zeros(2, 8, 8), [0]), (torch.zeros(1, 8, 8), [0])": "2 images have 1 labels",
+    "(torch.ones(2, 8, 8) * 2, [0, 1]), (torch.zeros(1, 8, 8), [0])": "found pixels from 2 to 2 (f",
+    "(torch.full((2, 8, 8), 300), [0, 1]), (torch.zeros(1, 8, 8), [0])": "from 300 to 300 (int64)",
+    "(torch.zeros(2, 8, 8), [0, 0.7]), (torch.zeros(1, 8, 8), [0])": "labels that are no whole",
 }
 
 
@@ -401,6 +404,17 @@ def test_an_own_data_set_that_does_not_fit_is_said(given, tmp_path, options):
     with pytest.raises(DataError, match="squares") as caught:
         train(spec, tmp_path / "out", options=replace(options, code=path))
     assert NOT_DATA[given] in str(caught.value)
+
+
+def test_a_subset_larger_than_an_own_data_set_is_said(tmp_path, options):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import torch\nfrom trainer.extend import data_set\n@data_set(classes=3, side=8)\n"
+        "def squares(root, spec): return 2 * [(torch.zeros(2, 8, 8), [0, 1])]\n"
+    )
+    spec = spec_of(path, model="cifar_resnet", depth=8, train_subset=5)
+    with pytest.raises(DataError, match="squares: 2 training images, train_subset: 5"):
+        train(spec, tmp_path / "out", options=replace(options, code=path))
 
 
 def test_map_style_data_sets_and_pictures_are_read(tmp_path):

@@ -39,7 +39,7 @@ def _arrays(given: Any, spec: TrialSpec, where: str) -> Arrays:
             f"{where}: found images of shape {tuple(pixels.shape[1:])}; allowed: {side}x{side} "
             "pixels, as it says of itself"
         )
-    numbers = np.asarray(labels).astype(np.int64).reshape(-1)
+    numbers = _whole(np.asarray(labels), where, "labels").reshape(-1)
     if len(numbers) != len(pixels):
         raise DataError(f"{where}: {len(pixels)} images have {len(numbers)} labels")
     if numbers.min() < 0 or numbers.max() >= classes:
@@ -59,6 +59,22 @@ def _pixels(image: Any, where: str) -> NDArray[np.uint8]:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3):
         raise DataError(f"{where}: found an image of shape {array.shape}; allowed: grey or RGB")
-    if np.issubdtype(array.dtype, np.floating):
-        array = np.round(np.clip(array, 0, 1) * 255)
-    return np.repeat(array, 3 // array.shape[2], axis=2).astype(np.uint8)
+    return np.repeat(_bytes(array, where), 3 // array.shape[2], axis=2)
+
+
+def _bytes(array: NDArray[Any], where: str) -> NDArray[np.uint8]:
+    """Pixels as uint8; none is cut to fit."""
+    scaled = np.round(array * 255) if np.issubdtype(array.dtype, np.floating) else array
+    if scaled.size and not (scaled.min() >= 0 and scaled.max() <= 255):  # nor what is no number
+        raise DataError(
+            f"{where}: found pixels from {array.min():g} to {array.max():g} ({array.dtype}); "
+            "allowed: floats from 0 to 1, or whole numbers from 0 to 255"
+        )
+    return scaled.astype(np.uint8)
+
+
+def _whole(array: NDArray[Any], where: str, what: str) -> NDArray[np.int64]:
+    numbers = array.astype(np.int64)
+    if not np.array_equal(numbers, array):
+        raise DataError(f"{where}: found {what} that are no whole numbers")
+    return numbers

@@ -142,6 +142,11 @@ def load(
         return _folder_data(spec, root, place, Decoders(workers), choose(decoder))
     prepared = arrays(spec, root)
     train, test = prepared.train, prepared.test
+    if data_set.storage != "generated" and spec.train_subset > len(train.labels):
+        raise DataError(
+            f"data set {spec.dataset}: {len(train.labels)} training images, "
+            f"train_subset: {spec.train_subset}"
+        )
     if spec.train_subset:
         train = Arrays(train.images[: spec.train_subset], train.labels[: spec.train_subset])
     return Data(
