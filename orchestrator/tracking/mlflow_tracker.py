@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from orchestrator.tracking import mlflow_environment
+from orchestrator.tracking import mlflow_environment, moved_store
 
 mlflow_environment.prepare()  # MLflow reads some of it when it is imported
 
@@ -53,7 +53,9 @@ def connect(settings: Settings) -> MlflowTracker:
     """The tracker that the settings name. Talks to no server yet, so it never blocks."""
     tracker = MlflowTracker(settings.tracking_uri, settings.artifact_root)
     if settings.embedded_tracker:
-        tracker.create_database(sqlite_path(settings.tracking_uri))
+        database = sqlite_path(settings.tracking_uri)
+        tracker.create_database(database)
+        moved_store.follow(database, settings.artifact_root)
     return tracker
 
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.settings import Settings
-from orchestrator.tracking import mlflow_environment
+from orchestrator.settings import Settings, sqlite_path
+from orchestrator.tracking import mlflow_environment, moved_store
 
 START_S = 90.0
 """A first start makes the database's tables, which takes up to 45 s on PostgreSQL."""
@@ -62,6 +62,8 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 0) -> Served:
             f"store {settings.store}: does not exist; launch a sweep first, or give another "
             "with --store or BNSWEEP_STORE"
         )
+    if settings.embedded_tracker:
+        moved_store.follow(sqlite_path(settings.tracking_uri), settings.artifact_root)
     port = port or _free_port(host)
     log = settings.store / "mlflow.log"
     served = Served(f"http://{host}:{port}", _start(settings, host, port, log))
