@@ -18,8 +18,11 @@ from orchestrator.sweep.problems import Place, Problems
 from orchestrator.sweep.recipes import RECIPES, recipe_fields
 from orchestrator.sweep.sweep_file import SweepFile, columns_of, listed
 from orchestrator.sweep.yaml_text import Node
+from trainer.modes import RANDOM_K
 from trainer.spec import TrialSpec, depth_problem
 
+PAPER_K = 2
+"""Random weights in each output channel that equal γ and β in number."""
 MAX_TRIALS = 10_000
 """Planned within about a second."""
 MAX_COMPARISONS = 10_000_000
@@ -224,6 +227,8 @@ class _Expansion:
         except ValidationError as error:
             spec, broken = None, list(_rules_broken(error))
         for name, message in broken:
+            if name == "k" and (pair := self.pair_of_modes(fields)):
+                message = f"random_k needs k, other modes take none; {pair}"
             given, cause = _giver(point, name), _giver(point, _CAUSES.get(name, ""))
             if given:
                 self.problems.add(given.place(name), f"{given.key}.{name}", message)
@@ -232,6 +237,23 @@ class _Expansion:
             else:
                 self.problems.add(self.root.entry("recipe").place, name, message)
         return None if broken else spec
+
+    def pair_of_modes(self, fields: dict[str, Any]) -> str:
+        """What to write where random_k and other modes are values of one axis, and k of none or
+        of all of them; else empty."""
+        modes = self.file.axes.get("trainable", ())
+        is_random = fields.get("trainable") == RANDOM_K
+        if RANDOM_K not in modes or len(modes) == 1 or is_random == bool(fields.get("k")):
+            return ""
+        given = self.file.axes.get("k", (self.file.base.get("k"),))
+        numbers = [k for k in given if k] or [PAPER_K]
+        others = [mode for mode in modes if mode != RANDOM_K]
+        trainable = ", ".join([*others, *([RANDOM_K] * len(numbers))])
+        ks = ", ".join(map(str, [*([0] * len(others)), *numbers]))
+        return (
+            "take trainable and k out of axes and base, and write under paired: "
+            f"- {{trainable: [{trainable}], k: [{ks}]}}"
+        )
 
     def refuse_idle_exclusions(self) -> None:
         for number in sorted(self.idle):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import SweepError
+from orchestrator.sweep.other_names import ours
 
 MAX_SHOWN = 40
 
@@ -84,8 +85,12 @@ def _position(problem: Problem) -> tuple[float, int]:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """`; did you mean depth?` where a choice is spelled nearly so, else nothing."""
-    close = difflib.get_close_matches(word[:80], list(choices), n=1, cutoff=0.6)
+    """`; did you mean depth?` where a choice is spelled nearly so, or called so elsewhere; else
+    nothing."""
+    choices = list(choices)
+    if (meant := ours(word)) in choices and meant != word:
+        return f"; did you mean {meant}?"
+    close = difflib.get_close_matches(word[:80], choices, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
 
 

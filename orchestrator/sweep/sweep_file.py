@@ -38,6 +38,7 @@ from orchestrator.sweep.fields import (
     typed,
     whole,
 )
+from orchestrator.sweep.other_names import ours
 from orchestrator.sweep.problems import Problems
 from orchestrator.sweep.recipes import RECIPES
 from orchestrator.sweep.resources import Resources
@@ -236,13 +237,21 @@ def _report(mistake: Any, root: Node, problems: Problems) -> None:
     elif mistake["type"] in _UNKNOWN and above and name == CODE_SHA256:
         problems.add(node.place, key, "not here", "code: PATH, at the top")
     elif mistake["type"] in _UNKNOWN:
-        choices = {(): KEYS, ("resources",): RESOURCES}.get(tuple(above), tuple(SCHEMAS))
+        choices = _choices(above)
         message = "unknown field" if choices[0] in SCHEMAS else "unknown key"
-        if not above and name in SCHEMAS:
-            message += f"; {name} is a field of a trial: put it under base or axes"
+        if not above and (field := ours(str(name))) in VALUES:
+            message += f"; {field} is a field of a trial: put it under base or axes"
             name = ""
         hint = {"word": name, "choices": choices, "hint_first": True}
         problems.add(node.place, key, message, ", ".join(choices), **hint)
+
+
+def _choices(above: Sequence[int | str]) -> tuple[str, ...]:
+    """What may stand in a section, which is named by the keys above."""
+    if not above:
+        return KEYS
+    sections = {"resources": RESOURCES, "exclude": tuple(SCHEMAS)}
+    return sections.get(str(above[0]), tuple(VALUES))
 
 
 def _key(loc: Sequence[int | str]) -> str:

@@ -8,6 +8,8 @@ import pytest
 from orchestrator.errors import SweepError
 from orchestrator.sweep import sweep_spec
 from orchestrator.sweep.fields import SCHEMAS
+from orchestrator.sweep.other_names import OTHER_NAMES
+from orchestrator.sweep.sweep_file import KEYS, RESOURCES, VALUES
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "sweep_errors.json"
 
@@ -86,3 +88,55 @@ def test_each_field_takes_a_value_or_says_what_it_allows(name, value):
         except SweepError as error:
             lines = error.lines
         assert all(line.startswith("f.yaml:2: ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        ("axes: {trainable: [bn_only, random_k, all]}", "[bn_only, all, random_k], k: [0, 0, 2]"),
+        ("base: {k: 4}\naxes: {trainable: [all, random_k]}", "[all, random_k], k: [0, 4]"),
+        (
+            "axes: {k: [2, 4], trainable: [all, random_k]}",
+            "[all, random_k, random_k], k: [0, 2, 4]",
+        ),
+    ],
+)
+def test_random_k_beside_other_modes_says_which_pair_to_write(text, pair):
+    lines = lines_of(f"name: a\n{text}\n")
+    assert all(line.endswith(f"write under paired: - {{trainable: {pair}}}") for line in lines)
+    meant = sweep_spec.parse(f"name: a\npaired:\n  - {{trainable: {pair}}}\n", "f.yaml")
+    assert {spec.trainable for spec in meant.trials} >= {"all", "random_k"}
+
+
+def test_a_k_that_is_too_large_beside_other_modes_is_still_said_to_be():
+    lines = lines_of("name: a\nbase: {k: 99}\naxes: {trainable: [all, random_k]}\n")
+    assert any("found 99; allowed: up to" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("base: {learning_rate: 0.1}", "base.learning_rate: unknown field; did you mean lr?"),
+        ("base: {max-epochs: 2}", "base.max-epochs: unknown field; did you mean epochs?"),
+        ("axes: {freeze: [all]}", "axes.freeze: unknown field; did you mean trainable?"),
+        ("bs: 64", "bs: unknown key; batch_size is a field of a trial: put it under base or axes"),
+        ("weights_file: a.pt", "weights_file is a field of a trial: put it under base or axes"),
+        ("repeats: 3", "repeats: unknown key; did you mean seeds?"),
+        ("resources: {num_workers: 3}", "resources.num_workers: unknown key; did you mean deco"),
+        ("base: {weights_fil: a.pt}", "unknown field; did you mean weights_file?"),
+        ("exclude: [{arch: a}]", "exclude[0].arch: unknown field; did you mean model?"),
+    ],
+)
+def test_names_of_other_tools_lead_to_ours(text, hint):
+    assert hint in lines_of(f"name: a\n{text}\n")[0]
+
+
+def test_set_knows_the_names_of_other_tools():
+    (line,) = lines_of("name: a\n", "wd=0.1")
+    assert line.startswith("--set wd=0.1: wd: cannot be set; did you mean weight_decay?")
+
+
+def test_each_other_name_stands_for_something_of_ours_and_is_none_itself():
+    ours = {*KEYS, *VALUES, *RESOURCES}
+    assert set(OTHER_NAMES.values()) <= ours
+    assert not set(OTHER_NAMES) & ours
