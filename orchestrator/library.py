@@ -35,9 +35,10 @@ class Sweep:
     spec: SweepSpec
 
     @classmethod
-    def load(cls, path: Path | str, *overrides: str) -> Sweep:
-        """The sweep in a file. `overrides`: `depth=14,32`. Raises SweepError, a line a problem."""
-        return cls(sweep_spec.load(path, overrides))
+    def load(cls, path: Path | str, *overrides: str, data: Path | None = None) -> Sweep:
+        """The sweep in a file. `overrides`: `depth=14,32`. `data`: where folders of images are
+        (BNSWEEP_DATA or ./data by default). Raises SweepError, a line a problem."""
+        return cls(sweep_spec.load(path, overrides, data=data))
 
     @classmethod
     def parse(cls, text: str, *overrides: str) -> Sweep:

@@ -129,7 +129,7 @@ def _run_long(verb: str, command: Any, context: typer.Context, chosen: dict[str,
     options = _as_arguments(command, context, (*_AT_HOME, "sweep_file", "name"))
     if verb == "launch":
         path = Path(chosen["sweep_file"])
-        sweep = sweep_spec.load(path, chosen["overrides"])
+        sweep = sweep_spec.load(path, chosen["overrides"], data=chosen["data_folder"])
         if not chosen["yes"]:  # how long it takes is known there only, in the cluster's store
             screen.confirm(f"submit {len(sweep.trials)} trials, of unknown length, to {cluster}?")
         name = sweep.name

@@ -18,6 +18,8 @@ from orchestrator.sweep.problems import Place, Problems
 from orchestrator.sweep.recipes import RECIPES, recipe_fields
 from orchestrator.sweep.sweep_file import SweepFile, columns_of, listed
 from orchestrator.sweep.yaml_text import Node
+from trainer.data import layouts
+from trainer.data_sets import DATA_SETS
 from trainer.modes import RANDOM_K
 from trainer.spec import TrialSpec, depth_problem
 
@@ -69,6 +71,7 @@ def expand(
     *,
     code: DescribedCode | None = None,
     overridden: bool = False,
+    data: Path | None = None,
 ) -> tuple[tuple[TrialSpec, ...], dict[str, Path]]:
     """The trials, and the files of pretrained weights that they begin with, by sha256.
 
@@ -77,7 +80,8 @@ def expand(
 
     `root`: the nodes that the file was read from. `code`: what the file's `code` names.
     `overridden`: an exclusion may match nothing, since the values that it was meant for may have
-    been replaced from the command line.
+    been replaced from the command line. `data`: where folders of images are, whose classes are
+    counted where the file does not say how many.
     """
     count = _count(file)
     if count > MAX_TRIALS:
@@ -93,7 +97,7 @@ def expand(
         allowed = f"at most {MAX_COMPARISONS // count:,} for that many"
         problems.add(root.entry("exclude").place, "exclude", message, allowed)
         return (), {}
-    expansion = _Expansion(file, root, problems, code)
+    expansion = _Expansion(file, root, problems, code, data)
     expansion.add_product()
     expansion.add_includes()
     if not overridden:
@@ -148,6 +152,7 @@ class _Expansion:
     root: Node
     problems: Problems
     code: DescribedCode | None = None
+    data: Path | None = None
     trials: dict[TrialSpec, Place] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
     idle: set[int] = field(default_factory=set)
@@ -191,7 +196,18 @@ class _Expansion:
             self.files[own["weights_sha256"]] = path
         if self.code:
             own[CODE_SHA256] = self.code.code.sha256
-        return recipe_fields(self.file.recipe, own)
+        fields = recipe_fields(self.file.recipe, own)
+        if (folder := self.uncounted(fields)) and (classes := layouts.class_count(folder)):
+            fields["classes"] = classes
+        return fields
+
+    def uncounted(self, fields: Mapping[str, Any]) -> Path | None:
+        """The folder of images whose classes the file leaves to be counted; None: there is none."""
+        data_set, data_id = DATA_SETS.get(fields.get("dataset", "")), fields.get("data_id")
+        if not (self.data and data_set and data_id) or fields.get("classes"):
+            return None
+        counted = data_set.storage == "folder" and not data_set.classes
+        return self.data / data_id if counted and data_id not in (".", "..") else None
 
     def kept_seeds(self, fields: dict[str, Any]) -> list[int]:
         """The seeds of a configuration that no exclusion drops."""
@@ -229,6 +245,11 @@ class _Expansion:
         for name, message in broken:
             if name == "k" and (pair := self.pair_of_modes(fields)):
                 message = f"random_k needs k, other modes take none; {pair}"
+            elif name == "classes" and (folder := self.uncounted(fields)):
+                message += (
+                    f"; {folder / layouts.TRAIN} has no folders of classes to count: write how "
+                    "many it has (classes: 10), or name the data folder (BNSWEEP_DATA, --data)"
+                )
             given, cause = _giver(point, name), _giver(point, _CAUSES.get(name, ""))
             if given:
                 self.problems.add(given.place(name), f"{given.key}.{name}", message)

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
+from orchestrator import settings
 from orchestrator.errors import SweepError
 from orchestrator.sweep import overrides as command_line
 from orchestrator.sweep import own_code, python_values, sweep_file
@@ -55,8 +56,12 @@ class SweepSpec(BaseModel):
         return [trial.identity_fields() for trial in trials]
 
 
-def load(path: Path | str, overrides: Sequence[str] = ()) -> SweepSpec:
-    """The sweep in a file. Raises SweepError: a line for each problem, all at once."""
+def load(path: Path | str, overrides: Sequence[str] = (), *, data: Path | None = None) -> SweepSpec:
+    """The sweep in a file. Raises SweepError: a line for each problem, all at once.
+
+    `data`: the data folder, where that of the environment is not meant. A folder of images in it
+    says how many classes it has, where the file does not.
+    """
     try:
         text = _text(Path(path))
     except UnicodeDecodeError as error:
@@ -64,7 +69,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> SweepSpec:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SweepError(f"{path}: cannot be read: {reason}{_near(Path(path))}") from error
-    return parse(text, str(path), overrides, Path(path).parent)
+    return parse(text, str(path), overrides, Path(path).parent, data=data)
 
 
 def of(values: Mapping[str, Any]) -> SweepSpec:
@@ -99,11 +104,12 @@ def parse(
     folder: Path = Path(),
     *,
     lines: bool = True,
+    data: Path | None = None,
 ) -> SweepSpec:
     """The sweep in a text; `filename` stands in messages, with the line or without `lines`. Raises
     SweepError as `load`.
 
-    `folder`: what files named in the text are relative to.
+    `folder`: what files named in the text are relative to; `data`: as of `load`.
     """
     problems = Problems()
     root = compose(text, filename, problems, line=lines)
@@ -117,7 +123,14 @@ def parse(
         check_depths(root, problems)
     problems.raise_if_any()
     assert file is not None
-    trials, files = expand(file, root, problems, code=described, overridden=bool(overrides))
+    trials, files = expand(
+        file,
+        root,
+        problems,
+        code=described,
+        overridden=bool(overrides),
+        data=settings.load(data=data).data,
+    )
     check_ranks(file.resources, trials, root.entry("resources"), problems)
     problems.raise_if_any()
     swept = [*file.axes, *(name for group in file.paired for name in group)]

@@ -81,6 +81,14 @@ def images_of(folder: Path) -> Path:
     return folder
 
 
+def class_count(folder: Path) -> int:
+    """How many classes the training images in `folder` have; 0 where there are none to see."""
+    try:
+        return len(_class_names(images_of(folder) / TRAIN))
+    except OSError:
+        return 0
+
+
 def prepared_folder(root: Path, name: str, shorter_side: int) -> Path:
     """Where the images of the folder `name`, so reduced, are kept by `bnsweep prepare`."""
     return root / PREPARED / f"{name}-shorter{shorter_side}"
@@ -89,10 +97,14 @@ def prepared_folder(root: Path, name: str, shorter_side: int) -> Path:
 # --- folders -------------------------------------------------------------------------------------
 
 
+def _class_names(split: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(split) if entry.is_dir())
+
+
 def _by_class(split: Path) -> dict[str, list[str]]:
     """The images of each class folder, their paths relative to `split`, sorted."""
     try:
-        names = sorted(entry.name for entry in os.scandir(split) if entry.is_dir())
+        names = _class_names(split)
     except OSError as error:
         raise DataError(
             f"{split}: no such folder; it should hold a folder for each class{_archives(split)}"

@@ -38,7 +38,9 @@ def doctor(
     Exit code as a launch would give: 0 it would run, 2 a mistake, 3 something is not reached.
     """
     settings = load_settings(store_folder, data_folder)
-    specs = Sweep.load(sweep_file).plan(settings.store).to_run if sweep_file else ()
+    specs = (
+        Sweep.load(sweep_file, data=data_folder).plan(settings.store).to_run if sweep_file else ()
+    )
     checks = []
     for check in machine.examine(settings, specs, lambda: connect(settings)):
         checks.append(check)

@@ -45,7 +45,7 @@ def launch(
 ) -> int:
     """Plan, then run what is missing or unfinished. Running it again continues."""
     waiting = [f"resources.wait={wait}"] if wait else []
-    sweep = Sweep.load(sweep_file, *overrides, *waiting)
+    sweep = Sweep.load(sweep_file, *overrides, *waiting, data=data_folder)
     plan = sweep.plan(store_folder)
     limits.check(plan, max_gpu_hours, max_memory)
     order = Order(retry_failed=retry_failed, wait=not no_wait)

@@ -31,13 +31,14 @@ def plan(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a line a trial.")] = False,
     as_json: options.Json = False,
     store_folder: options.StoreFolder = None,
+    data_folder: options.DataFolder = None,
 ) -> None:
     """Show what launch would do: each trial, its state, parameters, FLOPs, memory and time.
 
     Starts nothing and writes nothing.
     """
-    sweep = sweep_spec.load(sweep_file, overrides)
-    settings = load_settings(store_folder)
+    sweep = sweep_spec.load(sweep_file, overrides, data=data_folder)
+    settings = load_settings(store_folder, data_folder)
     planned = planning.make(sweep, Store(settings.store))
     limits.check(planned, max_gpu_hours, max_memory)
     if as_json:

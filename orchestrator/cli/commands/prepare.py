@@ -32,7 +32,7 @@ def prepare(
     shorter_side, a copy with images of that size is written, which trains faster. Interrupted, the
     same command goes on.
     """
-    sweep = sweep_spec.load(sweep_file, overrides)
+    sweep = sweep_spec.load(sweep_file, overrides, data=data_folder)
     where = settings.load(data=data_folder)
     folders = data_check.folders(sweep.trials)
     if not folders:

@@ -302,3 +302,33 @@ def test_a_sweep_comes_back_from_its_json_as_it_was(text, tmp_path):
     again = SweepSpec.model_validate_json(spec.model_dump_json())
     assert again == spec
     assert [trial.trial_id for trial in again.trials] == [trial.trial_id for trial in spec.trials]
+
+
+ZOO = "base: {dataset: image_folder, data_id: zoo, image_size: 32%s}\n"
+
+
+@pytest.mark.parametrize("inside", ["zoo", "zoo/ILSVRC/Data/CLS-LOC"])
+def test_classes_of_a_folder_of_images_are_counted_where_they_are_left_out(
+    tmp_path, monkeypatch, inside
+):
+    for name in ("ant", "bee", "cat"):
+        (tmp_path / inside / "train" / name).mkdir(parents=True)
+    monkeypatch.setenv("BNSWEEP_DATA", str(tmp_path))
+    counted = only(ZOO % "")
+    assert counted == only(ZOO % ", classes: 3")  # the same trial, with the same id
+    assert only(ZOO % ", classes: 4").classes == 4
+    file = tmp_path / "s.yaml"
+    file.write_text("name: a\n" + ZOO % "")
+    monkeypatch.setenv("BNSWEEP_DATA", str(tmp_path / "elsewhere"))
+    assert sweep_spec.load(file, data=tmp_path).trials == (counted,)
+
+
+def test_classes_that_cannot_be_counted_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("BNSWEEP_DATA", str(tmp_path))
+    with pytest.raises(SweepError) as caught:
+        parse(ZOO % "")
+    assert str(caught.value) == (
+        "f.yaml:2: classes: image_folder needs the number of classes, at least 2; "
+        f"{tmp_path}/zoo/train has no folders of classes to count: write how many it has "
+        "(classes: 10), or name the data folder (BNSWEEP_DATA, --data)"
+    )
