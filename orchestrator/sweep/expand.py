@@ -26,7 +26,9 @@ from trainer.spec import TrialSpec, depth_problem
 PAPER_K = 2
 """Random weights in each output channel that equal γ and β in number."""
 MAX_TRIALS = 10_000
-"""Planned within about a second."""
+"""Planned within about a second; as many different networks take a few."""
+MAX_LISTED = 1_000_000
+"""Values in the lists of all trials: milestones are compared, hashed and shown for each."""
 MAX_COMPARISONS = 10_000_000
 """Of trials with exclusions."""
 
@@ -92,6 +94,11 @@ def expand(
             f"at most {MAX_TRIALS:,}",
         )
         return (), {}
+    longest = _longest_list(file)
+    if count * longest > MAX_LISTED:
+        message = f"found {count:,} trials with lists of up to {longest:,} values"
+        problems.add(root.place, "axes", message, f"at most {MAX_LISTED // longest:,} with such")
+        return (), {}
     if count * len(file.exclude) > MAX_COMPARISONS:
         message = f"found {len(file.exclude):,} exclusions for {count:,} trials"
         allowed = f"at most {MAX_COMPARISONS // count:,} for that many"
@@ -138,6 +145,14 @@ def _count(file: SweepFile) -> int:
     lengths = [len(values) for values in file.axes.values()]
     lengths += [len(next(iter(group.values()), ())) for group in file.paired]
     return (math.prod(lengths) + len(file.include)) * len(file.numbered_seeds)
+
+
+def _longest_list(file: SweepFile) -> int:
+    """Of the lists that are one value of a field."""
+    values = [*file.base.values(), *(v for point in file.include for v in point.values())]
+    for columns in (file.axes, *file.paired):
+        values += [value for column in columns.values() for value in column]
+    return max((len(value) for value in values if isinstance(value, tuple)), default=0)
 
 
 def _rows(columns: Mapping[str, Sequence[Any]], key: str, node: Node) -> list[Part]:

@@ -81,7 +81,7 @@ def layers_of(name: str, spec: NetworkSpec) -> Layers:
     return _layers(NETWORKS[name], spec)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _layers(description: Description, spec: NetworkSpec) -> Layers:
     return tuple(_counted(description.layers(spec)))
 

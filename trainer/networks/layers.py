@@ -6,7 +6,7 @@ The networks themselves are modules beside this one; tests hold the two against 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from trainer import modes
@@ -20,6 +20,10 @@ _PARAMETERS: dict[Kind, tuple[modes.Kind, ...]] = {
     "norm": ("gamma", "beta"),
     "pool": (),
 }
+
+
+_role = lru_cache(maxsize=None)(Role)
+"""Each role once: there are few, and very many layers have them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +57,8 @@ class Layer:
     def parameters(self) -> tuple[tuple[Role, int], ...]:
         """The role of each parameter, and its number of elements."""
         kinds, sizes = _PARAMETERS[self.kind], (self.weights, self.biases)
-        return tuple(
-            (Role(kind, self.place), size) for kind, size in zip(kinds, sizes, strict=False) if size
-        )
+        pairs = zip(kinds, sizes, strict=False)
+        return tuple((_role(kind, self.place), size) for kind, size in pairs if size)
 
     @cached_property
     def weights(self) -> int:

@@ -156,3 +156,14 @@ def test_very_many_very_deep_networks_are_planned_without_counting_each_layer(tm
     made = plan.make(sweep_spec.parse(text, "f.yaml"), Store(tmp_path))
     assert len(made.rows) == 2 * len(depths)
     assert time.process_time() - begun < 5  # 0.7 s; counted layer by layer it would be a minute
+
+
+def test_very_many_trials_with_long_lists_are_refused():
+    lists = [list(range(first, first + 900)) for first in range(1, 11)]
+    text = f"name: a\nbase: {{epochs: 5000}}\naxes: {{milestones: {lists}}}\nseeds: 200"
+    with pytest.raises(SweepError) as caught:
+        sweep_spec.parse(text, "f.yaml")
+    assert caught.value.lines == (
+        "f.yaml:1: axes: found 2,000 trials with lists of up to 900 values; "
+        "allowed: at most 1,111 with such",
+    )
