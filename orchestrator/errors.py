@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+INTERNAL_ERROR = 70
+"""Exit code of a bug in bnsweep (EX_SOFTWARE); docs/contracts.md, "Exit codes", has the others."""
+
 
 class BnsweepError(Exception):
     """Root of all errors with a message for the user; `lines` are shown one below the other."""
@@ -25,3 +28,12 @@ class UnreachableError(BnsweepError):
     """Cluster, store or (for sync, audit, ui) tracker cannot be reached (exit code 3)."""
 
     exit_code = 3
+
+
+def exit_code_of(error: Exception) -> int:
+    """The exit code of a command that ends with this error; see docs/contracts.md."""
+    if isinstance(error, BnsweepError):
+        return error.exit_code
+    if isinstance(error, OSError):
+        return 3
+    return 2 if isinstance(error, ImportError) else INTERNAL_ERROR

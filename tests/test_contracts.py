@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.app import INTERNAL_ERROR
 from orchestrator.cli.verbs import VERBS
 from orchestrator.doctor import Finding
-from orchestrator.errors import UnreachableError, UserError
+from orchestrator.errors import INTERNAL_ERROR, UnreachableError, UserError
 from orchestrator.planning import plan
 from orchestrator.store.records import STATES, TrialStatus
 from orchestrator.store.store import Store

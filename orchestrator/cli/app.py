@@ -24,11 +24,8 @@ from orchestrator import streams
 from orchestrator.cli import on_cluster
 from orchestrator.cli.verbs import VERBS as VERBS
 from orchestrator.cli.verbs import as_called, remember
-from orchestrator.errors import BnsweepError
+from orchestrator.errors import BnsweepError, exit_code_of
 from orchestrator.printable import printable
-
-INTERNAL_ERROR = 70
-"""Exit code of a bug in bnsweep (EX_SOFTWARE); docs/contracts.md, "Exit codes", has the others."""
 
 
 class VerbGroup(TyperGroup):
@@ -133,18 +130,18 @@ def _run(arguments: Sequence[str]) -> int:
         return 0
     except OSError as error:
         path = f"{error.filename}: " if error.filename else ""
-        return _say(error, f"{path}{error.strerror or error}", code=3)
+        return _say(error, f"{path}{error.strerror or error}", code=exit_code_of(error))
     except ImportError as error:
         hint = (
             "the installation is not whole, or another package was installed over it: install "
             "bnsweep into a fresh environment"
         )
-        return _say(error, f"{type(error).__name__}: {error}", hint, code=2)
+        return _say(error, f"{type(error).__name__}: {error}", hint, code=exit_code_of(error))
     except Exception as error:
         hint = (
             "a bug in bnsweep: please report it with the traceback (the same command with --debug)"
         )
-        return _say(error, f"{type(error).__name__}: {error}", hint, code=INTERNAL_ERROR)
+        return _say(error, f"{type(error).__name__}: {error}", hint, code=exit_code_of(error))
 
 
 def _say(error: BaseException | None, *lines: str, code: int) -> int:

@@ -102,9 +102,23 @@ Wait = Annotated[
         help="Wait so long (15m, 2h) for a cluster's node with room for a trial: resources.wait.",
     ),
 ]
+OnFinish = Annotated[
+    str,
+    typer.Option(
+        "--on-finish",
+        metavar="CMD",
+        show_default=False,
+        help="Run this shell command once the launch has ended, with BNSWEEP_SWEEP, "
+        "BNSWEEP_EXIT_CODE and the counts (BNSWEEP_FINISHED, …) in its environment.",
+    ),
+]
 MaxGpuHours = Annotated[
     float | None,
-    typer.Option("--max-gpu-hours", metavar="HOURS", help="Refuse a plan that is longer."),
+    typer.Option(
+        "--max-gpu-hours",
+        metavar="HOURS",
+        help="Refuse a plan that is longer; where nobody is asked also one of unknown length.",
+    ),
 ]
 MaxMemory = Annotated[
     float | None,

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator import doctor, extensions, library, streams
-from orchestrator.cli import outcome_text, plan_text, progress, screen
-from orchestrator.errors import UserError
+from orchestrator.cli import on_finish, outcome_text, plan_text, progress, screen
+from orchestrator.errors import UserError, exit_code_of
 from orchestrator.extensions import RAY
 from orchestrator.launching import data_check
 from orchestrator.launching import detach as background
+from orchestrator.launching.driver import Outcome
 from orchestrator.launching.rounds import Order
 from orchestrator.library import Sweep
 from orchestrator.planning import described
@@ -35,6 +36,8 @@ class RunOptions:
     yes: bool
     quiet: bool
     as_json: bool
+    on_finish: str = ""
+    """A shell command to run once the launch has ended."""
 
 
 @streams.outlasting()
@@ -56,8 +59,21 @@ def run(sweep: Sweep, plan: Plan, order: Order, settings: Settings, options: Run
         _confirm(plan, options.yes)
         if options.detach:
             return _detach(sweep, settings, options)
+    try:
+        outcome = _launch(sweep, order, settings, options)
+    except Exception as error:
+        if not isinstance(error, UserError):  # which began nothing
+            on_finish.run(options.on_finish, sweep.name, exit_code_of(error), settings.store)
+        raise
+    show_outcome = outcome_text.show_json if options.as_json else outcome_text.show
+    show_outcome(sweep, outcome, settings, options.tracker)
+    on_finish.run(options.on_finish, sweep.name, outcome.exit_code, settings.store, outcome.counts)
+    return outcome.exit_code
+
+
+def _launch(sweep: Sweep, order: Order, settings: Settings, options: RunOptions) -> Outcome:
     with progress.following(as_json=options.as_json, quiet=options.quiet) as observer:
-        outcome = library.launch(
+        return library.launch(
             sweep,
             store=settings.store,
             data=settings.data,
@@ -66,9 +82,6 @@ def run(sweep: Sweep, plan: Plan, order: Order, settings: Settings, options: Run
             order=order,
             observer=observer,
         )
-    show_outcome = outcome_text.show_json if options.as_json else outcome_text.show
-    show_outcome(sweep, outcome, settings, options.tracker)
-    return outcome.exit_code
 
 
 def chosen_launcher(inline: bool, launcher: str) -> str:

@@ -12,19 +12,31 @@ from trainer.spec import TrialSpec
 
 
 def check(
-    plan: Plan, max_gpu_hours: float | None = None, max_memory_gb: float | None = None
-) -> None:
+    plan: Plan,
+    max_gpu_hours: float | None = None,
+    max_memory_gb: float | None = None,
+    *,
+    unknown_passes: bool = False,
+) -> str:
     """Refuse a plan beyond the limits (UserError), and say what to drop.
 
-    `max_memory_gb`: of one trial, in 10⁹ bytes.
+    `max_memory_gb`: of one trial, in 10⁹ bytes. `unknown_passes`: a plan of unknown length is not
+    refused, since nothing starts or a person is asked; what to tell them is returned, else "".
     """
     lines = []
     if max_memory_gb is not None:
         lines += list(_too_large(plan, max_memory_gb))
     if max_gpu_hours is not None:
         lines += list(_too_long(plan, max_gpu_hours))
+    unknown = "" if lines or max_gpu_hours is None else _unknown(plan)
+    if unknown and not unknown_passes:
+        lines.append(
+            f"{unknown}; run one of each configuration for an epoch first, without the limit "
+            "(--set seeds=1 --set epochs=1), or launch without -y on a terminal, where it asks"
+        )
     if lines:
         raise UserError(*lines)
+    return unknown
 
 
 def _too_large(plan: Plan, max_memory_gb: float) -> Iterator[str]:
@@ -46,28 +58,33 @@ def _fitting_group(spec: TrialSpec, max_memory_gb: float) -> int:
     return next(fits, 0)
 
 
-def _too_long(plan: Plan, max_gpu_hours: float) -> Iterator[str]:
+def _unknown(plan: Plan) -> str:
     totals = plan.totals
-    if totals.gpu_hours is None:
-        yield (
-            f"{plan.sweep}: --max-gpu-hours cannot be kept: {totals.trials_of_unknown_length} "
-            "trials are of unknown length; run one of each configuration for an epoch first "
-            "(--set seeds=1 --set epochs=1)"
-        )
-        return
-    excess = totals.gpu_hours - max_gpu_hours
+    if totals.gpu_hours is not None:
+        return ""
+    return (
+        f"{plan.sweep}: --max-gpu-hours cannot be checked: {totals.trials_of_unknown_length} "
+        "trials are of unknown length"
+    )
+
+
+def _too_long(plan: Plan, max_gpu_hours: float) -> Iterator[str]:
+    """Of trials whose length is known; the others come on top."""
+    needed = sum(row.seconds_left or 0.0 for row in plan.rows if row.runs) / 3600 * plan.gpus
+    excess = needed - max_gpu_hours
     if excess <= 0:
         return
+    least = "" if plan.totals.gpu_hours is not None else "at least "
     yield (
-        f"{plan.sweep}: needs {totals.gpu_hours:.1f} GPU-hours, --max-gpu-hours allows "
+        f"{plan.sweep}: needs {least}{needed:.1f} GPU-hours, --max-gpu-hours allows "
         f"{max_gpu_hours:g}; dropping these is enough:"
     )
-    share = totals.gpu_hours / totals.hours if totals.hours else 0.0
     for group, hours in _longest_first(plan):
         if excess <= 0:
             return
-        excess -= hours * share
-        yield f"  {group.spec.config_id}: {hours * share:.1f} GPU-hours ({_exclusion(plan, group)})"
+        hours *= plan.gpus
+        excess -= hours
+        yield f"  {group.spec.config_id}: {hours:.1f} GPU-hours ({_exclusion(plan, group)})"
 
 
 def _longest_first(plan: Plan) -> list[tuple[Group, float]]:

@@ -148,20 +148,24 @@ class Plan:
         left = [row.seconds_left for row in running]
         unknown = sum(seconds is None for seconds in left)
         hours = None if unknown else sum(seconds or 0.0 for seconds in left) / 3600
-        several = float(self.resources.processes)
-        gpus = several if self.resources.gpus == "auto" else self.resources.gpus
         return Totals(
             trials=len(self.rows),
             to_run=len(running),
             states=dict(Counter(row.status.state for row in self.rows)),
             hours=hours,
-            gpu_hours=0.0 if not gpus else None if hours is None else hours * gpus,
+            gpu_hours=0.0 if not self.gpus else None if hours is None else hours * self.gpus,
             cpu_hours=None if hours is None else hours * self.resources.training_cpus,
             trials_of_unknown_length=unknown,
             disk_bytes=sum(row.costs.kept_bytes for row in running)
             + costs.initial_weights_bytes(row.spec for row in running),
             memory_bytes=max((row.costs.memory_bytes for row in running), default=0),
         )
+
+    @property
+    def gpus(self) -> float:
+        """Of each trial; with `gpus: auto` as if there were enough."""
+        several = float(self.resources.processes)
+        return several if self.resources.gpus == "auto" else float(self.resources.gpus)
 
     def groups(self) -> list[Group]:
         """The rows by configuration, in order: replicates follow each other in a plan."""

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import options
+from orchestrator.cli import options, screen
 from orchestrator.cli.run_sweep import RunOptions, chosen_launcher, run
 from orchestrator.extensions import MLFLOW
+from orchestrator.launching import detach as background
 from orchestrator.launching.rounds import Order
 from orchestrator.library import Sweep
 from orchestrator.planning import limits
@@ -37,6 +38,7 @@ def launch(
     wait: options.Wait = "",
     max_gpu_hours: options.MaxGpuHours = None,
     max_memory: options.MaxMemory = None,
+    on_finish: options.OnFinish = "",
     yes: options.Yes = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -47,7 +49,10 @@ def launch(
     waiting = [f"resources.wait={wait}"] if wait else []
     sweep = Sweep.load(sweep_file, *overrides, *waiting, data=data_folder)
     plan = sweep.plan(store_folder)
-    limits.check(plan, max_gpu_hours, max_memory)
+    # A launch in the background was asked about before it went there.
+    asks = background.is_child() or (screen.interactive() and not yes)
+    if doubt := limits.check(plan, max_gpu_hours, max_memory, unknown_passes=asks):
+        screen.say(doubt, "yellow")
     order = Order(retry_failed=retry_failed, wait=not no_wait)
     chosen = RunOptions(
         context.obj,
@@ -57,5 +62,6 @@ def launch(
         yes,
         quiet,
         as_json,
+        on_finish,
     )
     return run(sweep, plan, order, load_settings(store_folder, data_folder), chosen)

@@ -40,7 +40,7 @@ def plan(
     sweep = sweep_spec.load(sweep_file, overrides, data=data_folder)
     settings = load_settings(store_folder, data_folder)
     planned = planning.make(sweep, Store(settings.store))
-    limits.check(planned, max_gpu_hours, max_memory)
+    doubt = limits.check(planned, max_gpu_hours, max_memory, unknown_passes=True)
     if as_json:
         screen.show_json(planned.to_json())
     elif as_csv:
@@ -49,5 +49,7 @@ def plan(
         table = plan_text.trial_table if each else plan_text.configuration_table
         images = data_check.found((row.spec for row in planned.rows), settings.data)
         screen.show(table(planned), "", *map(as_called, [*plan_text.summary(planned), *images]))
+    if doubt:
+        screen.say(doubt, "yellow")
     for error in doctor.bad_addresses(settings):
         screen.say(f"a launch would be refused: {error}", "yellow")

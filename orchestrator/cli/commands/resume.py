@@ -26,6 +26,7 @@ def resume(
     tracker: options.Tracker = "",
     detach: options.Detach = False,
     no_wait: options.NoWait = False,
+    on_finish: options.OnFinish = "",
     yes: options.Yes = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -55,5 +56,6 @@ def resume(
         yes,
         quiet,
         as_json,
+        on_finish,
     )
     return run(sweep, sweep.plan(store_folder), order, settings, chosen)

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from made_store import FAILED, FINISHED
 
-from orchestrator.cli.app import INTERNAL_ERROR
 from orchestrator.cli.verbs import VERBS
-from orchestrator.errors import UnreachableError, UserError
+from orchestrator.errors import INTERNAL_ERROR, UnreachableError, UserError
 from orchestrator.store.records import STATES
 
 ROOT = Path(__file__).parents[3]

@@ -206,3 +206,51 @@ def test_an_environment_that_cannot_work_is_refused_before_anything_starts(
     planned = bnsweep("plan", tiny)
     assert planned.code == 0
     assert f"a launch would be refused: {refusal}" in planned.err
+
+
+ON_FINISH = (
+    'echo "$BNSWEEP_SWEEP $BNSWEEP_EXIT_CODE $BNSWEEP_FINISHED $BNSWEEP_FAILED"'
+    ' "$BNSWEEP_STORE [$BNSWEEP_DETACHED]"; exit 7'
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "ended"),
+    [(("--set", "seeds=1"), 0, "tiny 0 2 0"), (("--set", "lr=1e30"), 1, "tiny 1 0 2")],
+)
+def test_a_command_runs_once_after_a_launch_with_how_it_ended(
+    launch, tmp_path, options, code, ended
+):
+    said = launch("--on-finish", ON_FINISH, "--json", *options)
+    assert said.code == code  # not the command's
+    assert json.loads(said.out.splitlines()[-1])["event"] == "ended"
+    lines = said.err.splitlines()
+    assert lines.count(f"{ended} {tmp_path / 'runs'} []") == 1
+    assert lines[-1].startswith("--on-finish: ended with code 7: echo")
+
+
+def test_a_command_runs_after_a_launch_that_ends_with_an_error_and_not_after_a_refusal(
+    launch, tmp_path, monkeypatch
+):
+    assert "ended with code" not in launch("--max-memory", "0.0001", "--on-finish", "exit 7").err
+    (tmp_path / "runs" / "sweeps").write_text("a file where a folder should be")
+    said = launch("--on-finish", 'echo "code $BNSWEEP_EXIT_CODE, $BNSWEEP_FINISHED"')
+    assert said.code == 3
+    assert "code 3, " in said.err.splitlines()
+
+
+def test_a_detached_launch_runs_the_command_when_it_has_ended(tiny, bnsweep, tmp_path):
+    more = ("--set", "epochs=1", "--detach", "--json", "--on-finish", ON_FINISH)
+    begun = json.loads(bnsweep("launch", tiny, "--inline", *more).out)
+    os.waitpid(begun["pid"], 0)
+    log = Store(tmp_path / "runs").detached_log("tiny").read_text()
+    assert f"tiny 0 2 0 {tmp_path / 'runs'} []" in log
+
+
+def test_hours_that_cannot_be_checked_are_refused_where_nobody_is_asked(launch, bnsweep, tiny):
+    said = launch("--max-gpu-hours", "1", "--set", "resources.gpus=1")
+    assert said.code == 2
+    assert "--max-gpu-hours cannot be checked: 2 trials are of unknown length" in said.err
+    planned = bnsweep("plan", tiny, "--max-gpu-hours", "1", "--set", "resources.gpus=1")
+    assert planned.code == 0
+    assert "--max-gpu-hours cannot be checked" in planned.err

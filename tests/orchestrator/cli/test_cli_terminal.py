@@ -30,6 +30,14 @@ def test_a_person_is_asked_before_a_plan_of_unknown_length_and_may_refuse(bnswee
     assert not (tmp_path / "runs" / "sweeps").exists()
 
 
+def test_a_person_is_told_that_hours_cannot_be_checked_and_asked(bnsweep, tiny):
+    limit = ("--max-gpu-hours", "1")
+    shown, code = Terminal("launch", tiny, "--inline", *limit, typed="n\n").end()
+    assert "--max-gpu-hours cannot be checked: 2 trials are of unknown length" in shown
+    assert "start 2 trials? [Y/n]" in shown
+    assert code == 4
+
+
 def test_a_terminal_shows_the_board_and_keeps_failures_above_it(bnsweep, tiny):
     wrong = ("--set", "epochs=1", "--set", "lr=1e30", "--set", "trainable=all")
     shown, code = Terminal("launch", tiny, "--inline", *wrong, typed="\n", out=False).end()

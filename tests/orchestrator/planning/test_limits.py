@@ -86,3 +86,22 @@ def test_too_many_gpu_hours_name_the_longest_configurations_that_are_enough_to_d
 def test_a_limit_on_hours_that_cannot_be_known_refuses(store):
     with pytest.raises(UserError, match="8 trials are of unknown length"):
         limits.check(planned(store), max_gpu_hours=1)
+
+
+def test_a_limit_on_hours_that_cannot_be_known_is_told_where_a_person_is_asked(store):
+    told = limits.check(planned(store), max_gpu_hours=1, unknown_passes=True)
+    assert told == ("tiny: --max-gpu-hours cannot be checked: 8 trials are of unknown length")
+    assert limits.check(planned(store), max_memory_gb=1000) == ""
+
+
+def test_trials_of_known_length_that_are_too_long_refuse_whatever_the_others_are(store):
+    text = TEXT.replace("depth: [8, 14]", "depth: [8]")
+    for spec in sweep_spec.parse(text, "tiny.yaml", ["seeds=[99]"]).trials:
+        finish(store, spec, seconds=36_000.0)
+    mixed = TEXT.replace("recipe: digits", "recipe: digits\nresources: {gpus: 1}") + (
+        "include: [{model: cifar_vgg, depth: 11, dataset: cifar10}]\n"
+    )
+    made_plan = plan.make(sweep_spec.parse(mixed, "tiny.yaml"), store)
+    assert made_plan.totals.gpu_hours is None
+    with pytest.raises(UserError, match=r"needs at least \d+\.\d GPU-hours"):
+        limits.check(made_plan, max_gpu_hours=1, unknown_passes=True)
