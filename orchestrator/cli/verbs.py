@@ -39,7 +39,7 @@ ON_CLUSTER |= {"report", "doctor", "gc"}
 REPEATED = {
     "--cluster": ON_CLUSTER,
     "--store": set(VERBS) - {"init", "schema", "prepare", "help"},
-    "--data": {"prepare", "launch", "resume", "doctor"},
+    "--data": {"plan", "prepare", "launch", "resume", "doctor"},
 }
 """Options that say where a command works, and the verbs that have them: what to type next works
 only with the same ones."""

@@ -68,7 +68,7 @@ def test_each_option_that_is_repeated_goes_to_the_verbs_that_have_it():
         remember(["launch", "s.yaml", "--store", "a b", "--data=d", "--cluster", "http://h:1"])
         assert as_called("bnsweep resume x; bnsweep plan f (bnsweep schema)") == (
             "bnsweep resume --cluster http://h:1 --store 'a b' --data d x; "
-            "bnsweep plan --store 'a b' f (bnsweep schema)"
+            "bnsweep plan --store 'a b' --data d f (bnsweep schema)"
         )
         assert as_called("bnsweep gc", ["--cluster"]) == "bnsweep gc --cluster http://h:1"
     finally:
