@@ -160,6 +160,8 @@ class TrialSpec(BaseModel):
     restart_epochs: Epochs = 0
     warmup_epochs: Epochs = 0
     crop_padding: Side = 4
+    crop_scale: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """The least share of an image's area that a random crop has; of folders of images."""
     flip: bool = True
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
     normalisation: Normalisation = "imagenet"
@@ -371,6 +373,8 @@ def _data_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:
     elif 0 < spec.shorter_side < image_size_of(spec):
         allowed = f"0 (as they are), or at least the image_size of {image_size_of(spec)}"
         yield "shorter_side", f"found {spec.shorter_side}; allowed: {allowed}"
+    if spec.crop_scale != _defaults()["crop_scale"] and data.storage != "folder":
+        yield "crop_scale", f"only means something for folders of images, not {name}"
     images = data.train_images
     if spec.train_subset > images > 0 and data.storage != "generated":
         yield "train_subset", f"found {spec.train_subset}; allowed: up to the {images} of {name}"

@@ -39,6 +39,7 @@ _CAUSES = {
     "lr_decay": "schedule",
     "data_id": "dataset",
     "classes": "dataset",
+    "crop_scale": "dataset",
     "dataset": "model",
     "depth": "model",
     "warmup_epochs": "epochs",

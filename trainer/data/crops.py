@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-AREA = (0.1, 1.0)
 RATIO = (0.8, 1.25)
 ATTEMPTS = 10
 SHORTER_SIDE = 256 / 224
@@ -54,20 +53,23 @@ class Pixels:
         return Image.fromarray(self.array).resize(size, resample)
 
 
-def random_resized_crop(image: Picture, side: int, draws: Sequence[float]) -> NDArray[np.uint8]:
-    """A crop of random area and shape, resized to [side, side, 3]."""
-    crop = image.crop(random_box(*image.size, draws))
+def random_resized_crop(
+    image: Picture, side: int, draws: Sequence[float], least: float
+) -> NDArray[np.uint8]:
+    """A crop of random area (a share of at least `least`) and shape, resized to [side, side, 3]."""
+    crop = image.crop(random_box(*image.size, draws, least))
     return np.asarray(crop.resize((side, side), Image.Resampling.BILINEAR))
 
 
-def random_box(width: int, height: int, draws: Sequence[float]) -> Box:
-    """A box of AREA of the image and a shape of RATIO; the middle if none of ten attempts fits.
+def random_box(width: int, height: int, draws: Sequence[float], least: float) -> Box:
+    """A box of `least` to all of the image's area and a shape of RATIO; the middle if none of ten
+    attempts fits.
 
     `draws`: four numbers of 0..1 for each attempt.
     """
     for attempt in range(ATTEMPTS):
         area, shape, left, top = draws[4 * attempt : 4 * attempt + 4]
-        target = width * height * (AREA[0] + area * (AREA[1] - AREA[0]))
+        target = width * height * (least + area * (1.0 - least))
         low, high = math.log(RATIO[0]), math.log(RATIO[1])
         ratio = math.exp(low + shape * (high - low))
         w, h = round(math.sqrt(target * ratio)), round(math.sqrt(target / ratio))

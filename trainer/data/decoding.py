@@ -106,6 +106,8 @@ class Augmented:
     side: int
     draws: NDArray[np.float64]
     flip: bool
+    least: float
+    """The least share of an image's area that its crop has."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -114,7 +116,7 @@ class Augmented:
     def run(self) -> Outcome:
         pixels = np.empty(self.shape, np.uint8)
         for place, image, draws in zip(pixels, self.images, self.draws.tolist(), strict=True):
-            crop = random_resized_crop(image, self.side, draws)
+            crop = random_resized_crop(image, self.side, draws, self.least)
             place[:] = crop[:, ::-1] if self.flip and draws[MIRRORED] < 0.5 else crop
         return pixels, None
 

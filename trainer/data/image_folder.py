@@ -217,12 +217,13 @@ class FolderTraining:
             )
 
     def _tasks(self, epoch: int, order: Tensor, first_chunk: int) -> Iterator[Shared]:
-        side, flip, chunks = image_size_of(self.spec), self.spec.flip, -(-self.count // CHUNK)
-        stream = self.source.stream("augmented", side, flip, self.spec.seed)
+        side, chunks = image_size_of(self.spec), -(-self.count // CHUNK)
+        flip, least = self.spec.flip, self.spec.crop_scale
+        stream = self.source.stream("augmented", side, flip, least, self.spec.seed)
         for number in range(first_chunk, chunks):
             indices = order[number * CHUNK : (number + 1) * CHUNK].tolist()
             draws = np.array([self._draws(epoch, index) for index in indices])
-            task = Augmented(self.source.listing.images(indices), side, draws, flip)
+            task = Augmented(self.source.listing.images(indices), side, draws, flip, least)
             yield Shared(task, stream, epoch * chunks + number)
 
     def _draws(self, epoch: int, index: int) -> list[float]:

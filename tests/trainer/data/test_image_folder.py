@@ -103,6 +103,19 @@ def test_brightness_and_flip_follow_the_fields(root) -> None:
     assert all(m or s for m, s in zip(mirrored, same, strict=True))
 
 
+def test_crops_follow_the_field_and_its_default_changes_no_id(root) -> None:
+    first, default, larger = (
+        next(iter(load(root, spec).train.batches(1)))[0]
+        for spec in (SPEC, SPEC.changed(crop_scale=0.1), SPEC.changed(crop_scale=0.9))
+    )
+    assert torch.equal(first, default)
+    assert not torch.equal(first, larger)
+    assert SPEC.changed(crop_scale=0.1).trial_id == SPEC.trial_id
+    assert SPEC.changed(crop_scale=0.9).trial_id != SPEC.trial_id
+    with pytest.raises(ValueError, match="crop_scale"):
+        TrialSpec(crop_scale=0.9)
+
+
 def test_files_are_decoded_once_until_the_folder_changes(root) -> None:
     first = load(root).digest
     notes = list((root / PREPARED).glob("zoo-*.json"))
