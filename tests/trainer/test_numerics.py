@@ -58,7 +58,7 @@ def test_an_impossible_device_is_the_user_s_mistake(name) -> None:
 
 def test_too_large_a_network_is_out_of_memory_and_nothing_else(tmp_path, options) -> None:
     with pytest.raises(OutOfMemory, match="memory") as caught:
-        train(small(width=10**6), tmp_path, options=options)
+        train(small().model_copy(update={"width": 10**6}), tmp_path, options=options)
     assert caught.value.peak_bytes > 0
 
 

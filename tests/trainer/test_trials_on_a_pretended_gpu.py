@@ -25,7 +25,11 @@ from trainer.train import Options, Trial
 def _no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     """What asks CUDA's driver and not torch."""
     describe = numerics.describe
-    monkeypatch.setattr(numerics, "describe", lambda spec, _, *rest: describe(spec, CPU, *rest))
+    monkeypatch.setattr(
+        numerics,
+        "describe",
+        lambda spec, _, *rest, **named: describe(spec, CPU, *rest, **named),
+    )
     monkeypatch.setattr(numerics, "peak_memory_bytes", lambda _: 0)
 
 
