@@ -46,6 +46,16 @@ RAY_CLUSTER = _object(
             {
                 "rayVersion": {"type": "string"},
                 "enableInTreeAutoscaling": {"type": "boolean"},
+                "autoscalerOptions": _object(
+                    {
+                        "idleTimeoutSeconds": _COUNT,
+                        "upscalingMode": {"enum": ["Default", "Aggressive", "Conservative"]},
+                        "version": {"enum": ["v1", "v2"]},
+                        "securityContext": {"type": "object"},
+                        "resources": {"type": "object"},
+                        "env": {"type": "array"},
+                    }
+                ),
                 "headGroupSpec": _object(
                     {**_GROUP, "serviceType": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]}},
                     "rayStartParams",

@@ -32,7 +32,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator import machine
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.launching import data_check, ray_nodes, ray_watch, worker
+from orchestrator.launching import data_check, ray_drain, ray_nodes, ray_watch, worker
 from orchestrator.launching.worker import PackTask
 from orchestrator.planning import costs
 from orchestrator.store.store import Store
@@ -351,7 +351,13 @@ def _run_task(config: dict[str, str], tasks: Sequence[str], folder: str) -> None
             os.chdir(folder)
     task = PackTask.model_validate_json(tasks[ray_watch.number_of(config)])
     worker.check_process()  # raises before anything is claimed: Tune goes on in a new process
-    worker.run_pack(task)
+    if folder:
+        worker.run_pack(task)
+    else:
+        with ray_drain.Notice() as drained:
+            worker.run_pack(task, drained)
+        if drained():  # the process goes too: the node waits until it is empty
+            raise ray_drain.NodeDrained
     tune.report({"ended": 1})
 
 

@@ -6,6 +6,8 @@ its place. Where Ray itself stands still, the round ends all the same.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import signal
 import threading
@@ -30,6 +32,7 @@ SILENT_S = 600.0
 LOOK_S = 5.0
 END_S = 30.0
 """How long what ends by itself may take to."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -78,6 +81,14 @@ class Watch(tune.Callback):  # type: ignore[misc]  # Ray is untyped here
         task = self._tasks[number_of(trial.config)]
         before = {spec.trial_id: self._newest(spec.trial_id) for spec in task.trials}
         self._running[trial.trial_id] = _Running(task, trial.temporary_state.ray_actor, before)
+        with contextlib.suppress(OSError):
+            self._say_who_has_moved(before)
+
+    def _say_who_has_moved(self, newest: dict[str, int]) -> None:
+        for trial_id, number in newest.items():
+            failure = self._store.failure_of(trial_id, number) if number else None
+            if failure and failure.failure == "moved":
+                _log.info("%s: %s", trial_id, failure.cause)
 
     def on_trial_complete(self, *, trial: Any, **_: Any) -> None:
         """A task has ended."""

@@ -10,7 +10,7 @@ import contextlib
 import io
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
@@ -24,7 +24,7 @@ from orchestrator.store.ownership import Claim
 from orchestrator.store.records import Stop
 from orchestrator.store.store import Store
 from orchestrator.sweep.resources import Decoder, Kernels
-from trainer import journal, results
+from trainer import errors, journal, results
 from trainer.journal import Record
 from trainer.spec import TrialSpec
 
@@ -59,15 +59,29 @@ class PackTask(BaseModel):
     """How many other packs may share the device: an out-of-memory alone is final."""
 
 
-class Watch:
-    """Tells a running trial whether to stop: on request, or because its claim was taken over."""
+Leaving = Callable[[], bool]
+"""Says whether the machine is about to go away: what trains here ends after its step, and goes on
+elsewhere."""
 
-    def __init__(self, store: Store, task: PackTask, claim: Claim) -> None:
-        self._store, self._task, self._claim = store, task, claim
+
+def _stays() -> bool:
+    return False
+
+
+class Watch:
+    """Tells a running trial whether to stop: on request, because its claim was taken over, or
+    because its machine goes away."""
+
+    def __init__(self, store: Store, task: PackTask, claim: Claim, leaving: Leaving) -> None:
+        self._store, self._task, self._claim, self._leaving = store, task, claim, leaving
         self._next = 0.0
         self._stop = False
+        self.moves = False
+        """Whether it was told to stop only for the sake of the machine."""
 
     def __call__(self) -> bool:
+        if not self._stop and self._leaving():
+            self._stop = self.moves = True
         if not self._stop and time.monotonic() >= self._next:
             self._next = time.monotonic() + POLL_S
             try:
@@ -90,7 +104,7 @@ def check_process() -> None:
         numerics.check_device()
 
 
-def run_pack(task: PackTask) -> None:
+def run_pack(task: PackTask, leaving: Leaving = _stays) -> None:
     """Run the pack's trials that nobody else has and no request to stop holds back."""
     store = Store(task.store)
     claimed = []
@@ -100,18 +114,22 @@ def run_pack(task: PackTask) -> None:
             # one that waits costs nothing, and the driver ends the launch with the reason.
             if lack := store.lack_of_disk_space(costs.trial_bytes(spec)):
                 print(f"{spec.trial_id}: not begun; {lack}", file=sys.stderr)  # noqa: T201
-            elif claim := _claim(store, task, spec):
+            elif claim := _claim(store, task, spec, leaving):
                 claimed.append((spec, claim))
         except OSError as error:  # no claim, so no folder to record it in: the driver looks too
             print(f"{spec.trial_id}: {error}", file=sys.stderr)  # noqa: T201
     if claimed:
-        run_claimed(store, task, claimed)
+        run_claimed(store, task, claimed, leaving)
 
 
-def _claim(store: Store, task: PackTask, spec: TrialSpec) -> Claim | None:
+def _claim(store: Store, task: PackTask, spec: TrialSpec, leaving: Leaving) -> Claim | None:
     """The claim, or None. A claim of this same launch is waited for: its worker or node died."""
     here = (task.sweep, task.launch)
-    while not _stop_for(store, task, spec.trial_id) and spec.trial_id not in store.held_back(*here):
+    while not (
+        leaving()
+        or _stop_for(store, task, spec.trial_id)
+        or spec.trial_id in store.held_back(*here)
+    ):
         claim = ownership.claim(store, spec, liveness.this_process(*here))
         if claim is not None or not _held_by_this_launch(store, task, spec.trial_id):
             return claim
@@ -126,7 +144,12 @@ def _held_by_this_launch(store: Store, task: PackTask, trial_id: str) -> bool:
     return start is not None and (start.sweep, start.launch) == (task.sweep, task.launch)
 
 
-def run_claimed(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Claim]]) -> None:
+def run_claimed(
+    store: Store,
+    task: PackTask,
+    claimed: list[tuple[TrialSpec, Claim]],
+    leaving: Leaving = _stays,
+) -> None:
     """Train the claimed trials to their results, or record why there are none."""
     with contextlib.ExitStack() as stack:
         try:
@@ -135,7 +158,7 @@ def run_claimed(store: Store, task: PackTask, claimed: list[tuple[TrialSpec, Cla
             stack.enter_context(contextlib.redirect_stdout(logs))
             stack.enter_context(contextlib.redirect_stderr(logs))
             stack.enter_context(_own_code(store, claimed[0][0]))
-            _train(store, task, claimed, beats)
+            _train(store, task, claimed, beats, leaving)
         except Exception as error:  # whatever it is, it belongs to these trials alone
             for _, claim in claimed:
                 if not liveness.ended(claim.folder):
@@ -166,6 +189,7 @@ def _train(
     task: PackTask,
     claimed: Sequence[tuple[TrialSpec, Claim]],
     beats: Sequence[Heartbeat],
+    leaving: Leaving,
 ) -> None:
     # Only here and above does the orchestrator load the trainer's torch side: inside the worker.
     from trainer.packs.pack_training import train_pack
@@ -177,7 +201,8 @@ def _train(
     members = []
     for (spec, claim), beat in zip(claimed, beats, strict=True):
         try:
-            members.append((claim, _member(store, task, spec, claim, beat)))
+            watch = Watch(store, task, claim, leaving)
+            members.append((claim, watch, _member(store, spec, claim, beat, watch)))
         except Exception as error:  # a checkpoint that cannot be read is this trial's alone
             _record(task, claim, error)
     options = Options(
@@ -194,15 +219,17 @@ def _train(
         code=store.code_of(claimed[0][0]),
         initial_weights=store.initial_weights_folder,
     )
-    outcomes = train_pack([member for _, member in members], options)
-    for (claim, _), outcome in zip(members, outcomes, strict=True):
-        if isinstance(outcome, Exception):
+    outcomes = train_pack([member for *_, member in members], options)
+    for (claim, watch, _), outcome in zip(members, outcomes, strict=True):
+        if isinstance(outcome, errors.Stopped) and watch.moves:
+            _record(task, claim, failures.MachineLeaves())
+        elif isinstance(outcome, Exception):
             _record(task, claim, outcome)
         else:
             ownership.publish(store, claim)
 
 
-def _member(store: Store, task: PackTask, spec: TrialSpec, claim: Claim, beat: Heartbeat) -> Member:
+def _member(store: Store, spec: TrialSpec, claim: Claim, beat: Heartbeat, watch: Watch) -> Member:
     """The trial as a member of the pack, going on from its newest checkpoint if it has one."""
     from trainer import checkpoint
     from trainer.packs.pack_training import Member
@@ -224,7 +251,7 @@ def _member(store: Store, task: PackTask, spec: TrialSpec, claim: Claim, beat: H
         claim.folder,
         attempt=claim.number,
         resume=resume,
-        poll=Watch(store, task, claim),
+        poll=watch,
         on_record=on_record,
         on_step=beat.note,
     )

@@ -10,6 +10,7 @@
 | code     | any other error                     | no; the same traceback twice holds back   |
 |          |                                     | the trials that are like those            |
 | stopped  | on request                          | by the next launch                        |
+| moved    | its machine is about to go away     | at once, on another                       |
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from trainer import errors
 from trainer.spec import TrialSpec
 
-FailureClass = Literal["user", "diverged", "oom", "lost", "io", "code", "stopped"]
+FailureClass = Literal["user", "diverged", "oom", "lost", "io", "code", "stopped", "moved"]
 LOST_WITHOUT_PROGRESS = 3
 """So many lost attempts in a row without a new epoch fail the trial: it may kill its worker."""
 LOST_IN_ALL = 100
@@ -51,6 +52,13 @@ _IO_ERRNOS = {
 
 _NO_MEMORY = ("Cannot allocate memory", "failed to map segment", "std::bad_alloc")
 """What errors say that are of many types: a library that cannot be loaded, say."""
+
+
+class MachineLeaves(Exception):
+    """A trial ended after its step, for its machine is about to go away: Ray drains the node."""
+
+    def __init__(self) -> None:
+        super().__init__(f"{socket.gethostname()} is being drained: the trial moves on")
 
 
 class Failure(BaseModel):
@@ -102,6 +110,8 @@ def _class_of(error: BaseException) -> tuple[FailureClass, dict[str, Any]]:
             return "lost", {}
         case errors.Stopped() | KeyboardInterrupt():
             return "stopped", {}
+        case MachineLeaves():
+            return "moved", {}
         case OSError() if error.errno in _IO_ERRNOS:
             return "io", {"errno": errno.errorcode.get(error.errno or 0, "")}
     return "code", {"signature": signature(error)}
@@ -131,6 +141,8 @@ def decide(failed: Sequence[Failure], retries: int) -> Decision:
     match last.failure:
         case "stopped":
             return Decision(run=False, reason="stopped on request")
+        case "moved":
+            return Decision(run=True)
         case "lost":
             return _decide_lost(failed)
         case "io":

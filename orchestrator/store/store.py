@@ -247,7 +247,7 @@ class Store(StoreFolder):
         last = records[-1] if records else None
         state: State = "running"
         if failure is not None:
-            state = "stopped" if failure.failure in ("stopped", "lost") else "failed"
+            state = "stopped" if failure.failure in ("stopped", "lost", "moved") else "failed"
         status = TrialStatus(
             trial_id,
             state,

@@ -132,6 +132,16 @@ class Host:
             check=False,
         )
 
+    def terminate(self, program: str) -> None:
+        """SIGTERM for the service whose command line has `program`, as a cloud or systemd sends."""
+        for service in self._services:
+            for pid in _below(service.pid):
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if program in command and "unshare" not in command:
+                    os.kill(pid, signal.SIGTERM)
+                    return
+        raise AssertionError(f"{self.name} has no {program}")
+
     def kill(self) -> None:
         """Power off: every process of the host ends at once, without a word."""
         for service in self._services:
@@ -192,6 +202,14 @@ class Network:
             host.close()
         _ip("netns", "del", self.bridge)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _below(pid: int) -> list[int]:
+    """Processes started by `pid`, the first level first."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += [int(child) for child in (task / "children").read_text().split()]
+    return found + [grandchild for child in found for grandchild in _below(child)]
 
 
 def _ip(*arguments: str) -> None:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
+KUBERNETES_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 KUBERNETES = list(yaml.safe_load_all((DOCKER / "kuberay.yaml").read_text()))
 
 
@@ -51,6 +52,7 @@ def test_the_linter_of_its_kind_finds_nothing(command):
     [
         ("rayStartParams:", "rayStartParam:", "RayCluster/bnsweep"),
         ("minReplicas: 0", "minReplicas: none", "RayCluster/bnsweep"),
+        ("idleTimeoutSeconds: 300", "idleTimeout: 300", "RayCluster/bnsweep"),
         ("claimName: bnsweep-store", "claim: bnsweep-store", "RayCluster/bnsweep: head"),
         ("accessModes:", "accessMode:", "PersistentVolumeClaim"),
         ("kind: RayCluster", "kind: RayClutser", "no schema is known"),
@@ -79,7 +81,9 @@ def pods():
 def test_no_pod_runs_as_root_or_may_become_it(pod):
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] > 0
-    assert pod["automountServiceAccountToken"] is False
+    mounted = [m["mountPath"] for c in pod["containers"] for m in c.get("volumeMounts", [])]
+    # The head's pod has a token, for the autoscaler; our own container finds nothing in its place.
+    assert pod["automountServiceAccountToken"] is False or KUBERNETES_TOKEN in mounted
     for container in pod["containers"]:
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
@@ -91,6 +95,16 @@ def test_no_secret_stands_in_a_pod(pod):
         for variable in container.get("env", []):
             if any(word in variable["name"] for word in ("TOKEN", "PASSWORD", "SECRET")):
                 assert "secretKeyRef" in variable["valueFrom"], variable["name"]
+
+
+def test_workers_have_the_time_to_end_their_trials():
+    cluster = next(d for d in KUBERNETES if d["kind"] == "RayCluster")["spec"]
+    assert cluster["enableInTreeAutoscaling"] is True
+    for group in cluster["workerGroupSpecs"]:
+        pod = group["template"]["spec"]
+        env = {e["name"]: e.get("value") for e in pod["containers"][0]["env"]}
+        drain_s = int(env["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
+        assert 60 <= drain_s < pod["terminationGracePeriodSeconds"]
 
 
 def test_every_ray_node_is_told_to_use_tokens():

@@ -282,6 +282,45 @@ def test_an_interrupted_launch_resumes_from_the_checkpoint(here, monkeypatch):
     assert log.splitlines()[0].endswith("goes on after epoch 1, from attempt 1")
 
 
+class Leaving(InlineLauncher):
+    """A machine that is about to go away within the first epoch of the first round's trials on."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def run(self, tasks):
+        for task in tasks:
+            worker.run_pack(task, leaving=self.leaves)
+        self.asked = -1_000_000  # the next round is on another machine
+
+    def leaves(self):
+        self.asked += 1
+        return self.asked > 2  # once before the claim, then at each step
+
+
+def test_a_trial_whose_machine_goes_away_ends_after_its_step_and_moves_on(here, tmp_path):
+    outcome = run(here, [TINY], Leaving())
+    assert outcome.exit_code == 0
+    store = Store(here.store)
+    moved = store.failure_of(TINY.trial_id, 1)
+    assert (moved.failure, moved.epoch) == ("moved", 0)
+    assert "is being drained" in moved.cause
+    log = (store.attempt_folder(TINY.trial_id, 2) / LOG).read_text()
+    assert log.splitlines()[0].endswith("goes on after epoch 0, step 1, from attempt 1")
+    undisturbed = replace(here, store=tmp_path / "undisturbed")
+    run(undisturbed, [TINY])
+    result, other = store.result(TINY.trial_id), Store(undisturbed.store).result(TINY.trial_id)
+    assert result.metrics["test/loss"] == other.metrics["test/loss"]
+    assert result.digests == other.digests
+
+
+def test_nothing_is_begun_on_a_machine_that_goes_away(here):
+    launcher = Leaving()
+    launcher.asked = 2
+    assert run(here, [TINY], launcher).exit_code == 0
+    assert attempts(here, TINY) == [1]
+
+
 def test_a_trial_has_the_sweeps_time_between_checkpoints_and_tells_its_steps(here, monkeypatch):
     from trainer.packs import pack_training
 

@@ -118,6 +118,7 @@ def test_a_running_trial_names_its_owner_and_is_not_run_beside_it(store):
         ("user", "failed", True),
         ("stopped", "stopped", True),
         ("lost", "stopped", True),
+        ("moved", "stopped", True),
     ],
 )
 def test_what_failed_runs_again_unless_the_same_would_happen(store, kind, state, runs):

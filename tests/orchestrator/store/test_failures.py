@@ -64,6 +64,8 @@ def failed(*classes, epoch=0, **details):
         (failed("lost", "lost", "lost"), False),
         ([Failure(failure="lost", cause="", epoch=e) for e in range(20)], True),
         ([Failure(failure="lost", cause="", epoch=e) for e in range(101)], False),
+        (failed("moved"), True),
+        (failed(*["moved"] * 200), True),
         (failed("oom", beside=1), True),
         (failed("oom", beside=0), False),
     ],
