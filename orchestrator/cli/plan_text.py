@@ -99,7 +99,8 @@ def trials_at_once(resources: Resources, specs: Sequence[TrialSpec] = ()) -> int
         return 1
     if resources.gpus == "auto" and shutil.which("nvidia-smi"):
         return 1
-    return max(1, machine.cpu_count() // resources.reserved_cpus(specs))
+    fit = max(1, machine.cpu_count() // resources.reserved_cpus(specs))
+    return resources.limited(fit)
 
 
 def training_time(totals: Totals, at_once: int = 1) -> str:

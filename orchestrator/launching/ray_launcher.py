@@ -117,7 +117,10 @@ class RayLauncher:
             tune.with_resources(trainable, {k.lower(): v for k, v in self._needed.items()}),
             param_space={"task": None},  # each point says which
             tune_config=tune.TuneConfig(
-                search_alg=BasicVariantGenerator(points_to_evaluate=points),
+                search_alg=BasicVariantGenerator(
+                    points_to_evaluate=points,
+                    max_concurrent=self._resources.limited(len(points)),
+                ),
                 num_samples=len(points),
                 reuse_actors=True,
                 trial_name_creator=_name_of,

@@ -180,7 +180,7 @@ def pack_tasks(launch: RunningLaunch, todo: Round) -> list[PackTask]:
             decoders=2 if resources.decoders == "auto" else resources.decoders,
             decoder=resources.decoder,
             checkpoint_every_s=resources.checkpoint_every_s,
-            beside=max(0, len(together) - 1),
+            beside=max(0, resources.limited(len(packs)) - 1),
         )
         for pack in packs
     ]

@@ -43,6 +43,7 @@ _NAMES = {
     "cpus": "num_cpus threads",
     "gpus": "devices gpu n_gpus num_gpus",
     "decoders": "num_workers workers",
+    "at_once": "concurrency max_concurrent max_concurrent_trials max_parallel parallel",
 }
 OTHER_NAMES: Mapping[str, str] = MappingProxyType(
     {other: ours for ours, others in _NAMES.items() for other in others.split()}

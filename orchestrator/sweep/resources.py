@@ -18,6 +18,7 @@ from trainer.spec import TrialSpec
 
 Kernels = Literal["auto", "stock", "fused"]
 Decoder = Literal["auto", "pil", "torchcodec"]
+MAX_AT_ONCE = 10_000
 MAX_CPUS = 1024
 MAX_PACK = 1024
 MAX_PROCESSES = 64
@@ -73,6 +74,16 @@ def _read_decoders(node: Any) -> Any:
     if node.value != "auto" and (isinstance(node.value, bool) or not isinstance(node.value, int)):
         raise refusal(f"found {node.shown()}", f"auto, or a whole number from 0 to {MAX_CPUS}")
     return node if node.value != "auto" else "auto"
+
+
+def _read_at_once(node: Any) -> Any:
+    if not isinstance(node, Node):
+        return node
+    if node.raw.lower() in ("off", "false", "no"):
+        return "off"
+    if isinstance(node.value, bool) or not isinstance(node.value, int):
+        raise refusal(f"found {node.shown()}", f"off, or a whole number from 1 to {MAX_AT_ONCE}")
+    return node
 
 
 def _read_time(node: Any) -> Any:
@@ -139,6 +150,12 @@ class Resources:
     of epochs only."""
     wait: _TIME_OR_OFF = "off"
     """So long a launch on a cluster waits for a node that has room for a trial."""
+    at_once: Annotated[
+        Literal["off"] | Annotated[int, typed(whole(1, MAX_AT_ONCE))],
+        BeforeValidator(_read_at_once, Literal["off", False] | whole(1, MAX_AT_ONCE)),
+    ] = "off"
+    """A launch trains at most so many trials side by side (a pack has the room of one and counts as
+    one), whatever else is free; `off`: as many as there is room for."""
 
     @property
     def checkpoint_every_s(self) -> float | None:
@@ -149,6 +166,10 @@ class Resources:
     def wait_s(self) -> float:
         """`wait` in seconds."""
         return 0.0 if self.wait == "off" else float(_seconds(self.wait))
+
+    def limited(self, trials: int) -> int:
+        """So many trials, or fewer where `at_once` says so."""
+        return trials if self.at_once == "off" else min(trials, self.at_once)
 
     @property
     def ranks(self) -> int:

@@ -106,6 +106,13 @@ def test_the_time_is_told_for_as_many_as_train_at_once_here(monkeypatch, cpus, g
     )
 
 
+def test_a_limit_of_trials_at_once_is_in_the_time(monkeypatch):
+    monkeypatch.setattr(machine, "cpu_count", lambda: 4)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert plan_text.trials_at_once(Resources(gpus=0.0, at_once=3)) == 3
+    assert plan_text.trials_at_once(Resources(gpus=0.0, at_once=5)) == 4
+
+
 def test_on_a_cluster_the_time_is_that_of_all_trials_together(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     assert plan_text.trials_at_once(Resources()) == 1

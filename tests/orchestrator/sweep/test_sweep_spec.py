@@ -187,6 +187,8 @@ def test_words_that_yaml_would_turn_into_something_else_are_read_as_meant():
         ("{checkpoint_every: 10m}", Resources()),
         ("{wait: 15m}", Resources(wait="15m")),
         ("{wait: off}", Resources()),
+        ("{at_once: 8}", Resources(at_once=8)),
+        ("{at_once: off}", Resources()),
     ],
 )
 def test_resources_are_read(text, resources):

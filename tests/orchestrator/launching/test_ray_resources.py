@@ -1,0 +1,76 @@
+"""What a launch asks of a real Ray, whose CPUs, GPUs and nodes are pretended: they are numbers."""
+
+import textwrap
+
+import pytest
+
+RECORDING = """
+import json, os, sys, time
+from pathlib import Path
+import orchestrator.machine
+from orchestrator.launching import ray_launcher
+from orchestrator.launching.worker import PackTask
+from orchestrator.store.store import Store
+from orchestrator.sweep.resources import Resources
+from trainer.spec import TrialSpec
+
+folder = Path(sys.argv[1])
+ray = ray_launcher.ray
+
+
+def run_task(config, tasks, folder):
+    # In place of training: what Ray has given this task, and when.
+    task = PackTask.model_validate_json(tasks[int(config["task"].split()[0])])
+    context, begun = ray.get_runtime_context(), time.time()
+    time.sleep(1)
+    (spec,) = task.trials
+    record = {
+        "seed": spec.seed,
+        "depth": spec.depth,
+        "given": context.get_assigned_resources(),
+        "node": context.get_node_id(),
+        "begun": begun,
+        "ended": time.time(),
+    }
+    (task.store / f"{spec.trial_id}.seen").write_text(json.dumps(record))
+    ray_launcher.tune.report({"ended": 1})
+
+
+def launched(specs, resources, cpus, **init):
+    # What each task was given by a Ray with so many CPUs, in the order in which they began.
+    orchestrator.machine.cpu_count = lambda: cpus
+    start = ray.init
+    ray.init = lambda **given: start(**{**given, **init})
+    ray_launcher._run_task = run_task
+    store = Store(folder / "runs")
+    store.open_for_writing()
+    common = {"store": store.root, "data": folder, "sweep": "tiny", "launch": 1}
+    launcher = ray_launcher.RayLauncher(resources)
+    launcher.run([PackTask(trials=(spec,), **common) for spec in specs])
+    launcher.close()
+    seen = [json.loads(path.read_text()) for path in store.root.glob("*.seen")]
+    return sorted(seen, key=lambda record: record["begun"])
+
+
+"""
+
+
+@pytest.fixture
+def recorded(alone):
+    """Runs a program that has `launched`; returns what its last line says in JSON."""
+    return lambda program: alone(RECORDING + textwrap.dedent(program))
+
+
+def most_side_by_side(seen):
+    return max(sum(r["begun"] <= at["begun"] < r["ended"] for r in seen) for at in seen)
+
+
+def test_at_most_so_many_tasks_run_side_by_side_whatever_is_free(recorded):
+    seen = recorded(
+        """
+        specs = [TrialSpec(seed=seed) for seed in range(6)]
+        print(json.dumps(launched(specs, Resources(gpus=0.0, at_once=2), cpus=8)))
+        """
+    )
+    assert len(seen) == 6
+    assert most_side_by_side(seen) == 2
