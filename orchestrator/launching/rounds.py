@@ -6,9 +6,12 @@ Every retry and every trial left alone is decided here, with `failures.decide`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from orchestrator.launching.worker import PackTask
+from orchestrator.planning.history import History
+from orchestrator.planning.order import longest_first
 from orchestrator.settings import Settings
 from orchestrator.store import failures, liveness, ownership
 from orchestrator.store.failures import Failure
@@ -42,6 +45,12 @@ class RunningLaunch:
     begun_with: dict[str, int] = field(default_factory=dict)
     """The newest attempt of each trial when the launch began: later ones are this launch's."""
     finished: dict[str, TrialStatus] = field(default_factory=dict)
+
+    @cached_property
+    def history(self) -> History:
+        """Times of the store's finished trials, as they were when they were first asked for."""
+        planned = zip(self.specs, self.statuses(), strict=True)
+        return History(self.store, planned, self.resources.ranks)
 
     @property
     def key(self) -> tuple[str, int]:
@@ -116,6 +125,8 @@ class Round:
     """Those that ran out of memory beside others: each runs by itself."""
     others: tuple[TrialStatus, ...]
     pause_s: float
+    epochs_done: dict[str, int] = field(default_factory=dict)
+    """Of the trials that go on from a checkpoint."""
 
 
 def next_round(launch: RunningLaunch) -> Round:
@@ -137,7 +148,8 @@ def next_round(launch: RunningLaunch) -> Round:
                 pause_s = max(pause_s, decision.pause_s)
                 if decision.alone:
                     alone.add(spec.trial_id)
-    return Round(tuple(trials), frozenset(alone), tuple(others), pause_s)
+    done = {spec.trial_id: statuses[spec.trial_id].epoch or 0 for spec in trials}
+    return Round(tuple(trials), frozenset(alone), tuple(others), pause_s, done)
 
 
 def _decide(launch: RunningLaunch, spec: TrialSpec, status: TrialStatus) -> failures.Decision:
@@ -156,7 +168,8 @@ def _decide(launch: RunningLaunch, spec: TrialSpec, status: TrialStatus) -> fail
 
 
 def pack_tasks(launch: RunningLaunch, todo: Round) -> list[PackTask]:
-    """The round's trials in packs. Those that must run alone wait until no others are left."""
+    """The round's trials in packs, the longest first. Those that must run alone wait until no
+    others are left."""
     resources = launch.resources
     packs = [todo.trials[:1]]
     together = [spec for spec in todo.trials if spec.trial_id not in todo.alone]
@@ -165,6 +178,8 @@ def pack_tasks(launch: RunningLaunch, todo: Round) -> list[PackTask]:
         pack = "off" if resources.ranks > 1 else resources.pack
         indices = groups(together, pack, streams=on_gpu)
         packs = [tuple(together[i] for i in group) for group in indices]
+        if len(packs) > 1:
+            packs = longest_first(packs, launch.history, todo.epochs_done)
     return [
         PackTask(
             store=launch.store.root,

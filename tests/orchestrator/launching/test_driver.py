@@ -96,6 +96,19 @@ def test_adding_a_seed_runs_only_the_new_trials(here):
     assert launcher.ran == [[new.trial_id]]
 
 
+def test_the_longest_trials_begin_first_by_what_the_store_has_seen(here):
+    short, long = TINY.changed(trainable="bn_only"), TINY
+    launcher = Counting()
+    run(here, [short, long], launcher)  # nothing was seen yet: by operations
+    assert launcher.ran == [[long.trial_id], [short.trial_id]]
+    store = Store(here.store)
+    slow = store.result(short.trial_id).model_copy(update={"seconds": 1000.0})
+    results.write(store.trial_folder(short.trial_id) / results.RESULT, slow)
+    again = Counting()
+    run(here, [long.changed(seed=1), short.changed(seed=1)], again)
+    assert again.ran == [[short.changed(seed=1).trial_id], [long.changed(seed=1).trial_id]]
+
+
 def test_the_same_trial_in_another_sweep_is_not_trained_again(here):
     run(here)
     launcher = Counting()
