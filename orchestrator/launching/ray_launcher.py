@@ -32,20 +32,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator import machine
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.launching import data_check, ray_drain, ray_nodes, ray_watch, worker
+from orchestrator.launching import data_check, ray_drain, ray_nodes, ray_watch, room, worker
+from orchestrator.launching.room import Need, Node
 from orchestrator.launching.worker import PackTask
-from orchestrator.planning import costs
 from orchestrator.store.store import Store
-from orchestrator.sweep.resources import Resources, decodes
+from orchestrator.sweep.resources import Resources
 
 DEAD_WORKERS = 10
 """How often Tune restarts a pack whose worker process or node died, in one round."""
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
-_USABLE = 0.9
-_CONTEXT_BYTES = 1200 * 1024 * 1024
-"""What a process takes of a GPU beside its planned tensors: the images, libraries' workspaces and a
-graph's own memory (0.7 GB for ResNet-14 on an H200), and the context."""
-_MOST_SHARES = 8
 _LOOK_S = 1.0
 """How often a launch that waits for a node looks for it."""
 _log = logging.getLogger(__name__)
@@ -89,8 +84,7 @@ class RayLauncher:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._gpus = 0.0
-        self._cpus = resources.training_cpus
+        self._nodes: list[Node] = []
         self._scratch: Path | None = None
         self._folder = contextlib.ExitStack()
         self._local = not os.environ.get("RAY_ADDRESS")
@@ -100,10 +94,8 @@ class RayLauncher:
         where no node can ever run such a trial."""
         if self._scratch is None and not self._start(tasks):
             return
-        if self._gpus:  # a GPU that Ray counts and torch cannot use shall not pass for a slow one
-            tasks = [task.model_copy(update={"device": "cuda"}) for task in tasks]
-        if own := self._cpus - self._resources.training_cpus:
-            tasks = [task.model_copy(update={"decoders": own}) for task in tasks]
+        needs = room.needs(self._resources, self._nodes, tasks)
+        tasks = [self._told(task, need) for task, need in zip(tasks, needs, strict=True)]
         # Tune copies its search space for every trial, and stores the functions that name a trial
         # with each of them: the tasks themselves stay out of both, and their list is no grid.
         trainable = tune.with_parameters(
@@ -114,7 +106,9 @@ class RayLauncher:
         points = [{"task": f"{number} {_name(task)}"} for number, task in enumerate(tasks)]
         watch = ray_watch.Watch(tasks, local=self._local)
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {k.lower(): v for k, v in self._needed.items()}),
+            tune.with_resources(
+                trainable, lambda config: _placement(needs[ray_watch.number_of(config)])
+            ),
             param_space={"task": None},  # each point says which
             tune_config=tune.TuneConfig(
                 search_alg=BasicVariantGenerator(
@@ -136,6 +130,14 @@ class RayLauncher:
         )
         if not ray_watch.Round(tuner.fit, watch).run():
             self._leave_ray(tasks[0].sweep)
+
+    def _told(self, task: PackTask, need: Need) -> PackTask:
+        """The task with what it will have."""
+        # A GPU that Ray counts and torch cannot use shall not pass for a slow one.
+        told: dict[str, Any] = {"device": "cuda"} if need.gpus else {}
+        if own := need.cpus - self._resources.training_cpus:
+            told["decoders"] = own
+        return task.model_copy(update=told)
 
     def _leave_ray(self, sweep: str) -> None:
         """End a Ray that stands still: the next round begins with one of our own anew.
@@ -190,7 +192,8 @@ class RayLauncher:
             self._folder.close()
             raise
         if self._resources.gpus == "auto":
-            _log.info("gpus: auto: %s", _chosen(self._gpus))
+            needs = room.needs(self._resources, self._nodes, tasks)
+            _log.info("gpus: auto: %s", room.chosen(needs))
         # Workers on other nodes look into Tune's folder too: there it must lie in the store.
         parent = None if self._local else tasks[0].store
         self._scratch = Path(tempfile.mkdtemp(prefix=".ray-scratch-", dir=parent))
@@ -211,79 +214,38 @@ class RayLauncher:
             ray.init(runtime_env={"env_vars": worker_environment}, **quiet)
 
     def _find_room(self, tasks: Sequence[PackTask]) -> bool:
-        """Choose what each trial is given. Waits for a node that has it, as long as `wait` says:
-        Tune would wait for ever. False where a stop came first.
+        """Look for nodes that have room for each task. Waits for one, as long as `wait` says: Tune
+        would wait for ever. False where a stop came first.
 
         Raises UserError where there is no such node in time.
         """
-        lack = self._choose(tasks)
-        if lack and self._resources.wait_s and not self._local:
+        lacking = self._look(tasks)
+        if lacking and self._resources.wait_s and not self._local:
+            lack = room.lack(lacking[0], self._nodes)
             _log.info("%s; waiting %s for one", lack, self._resources.wait)
             until = time.monotonic() + self._resources.wait_s
-            request_resources(bundles=[self._needed])  # of the autoscaler, if there is one
+            request_resources(  # of the autoscaler, if there is one
+                bundles=[need.bundle for need in lacking],
+                bundle_label_selectors=[need.labels for need in lacking],
+            )
             try:
-                while lack and time.monotonic() < until:
+                while lacking and time.monotonic() < until:
                     if Store(tasks[0].store).stop_for(tasks[0].sweep, tasks[0].launch):
                         return False
                     time.sleep(_LOOK_S)
-                    lack = self._choose(tasks)
+                    lacking = self._look(tasks)
             finally:
                 request_resources(bundles=[])
-        if lack:
+        if lacking:
             hint = "" if self._local else "; resources.wait: 15m would wait so long for one"
-            raise UserError(lack + hint)
+            raise UserError(room.lack(lacking[0], self._nodes) + hint)
         return True
 
-    def _choose(self, tasks: Sequence[PackTask]) -> str:
-        """Choose by the nodes that are there; returns why none has room, else nothing."""
-        self._gpus = self._share_of_a_gpu(tasks)
-        self._cpus = self._resources.training_cpus + self._decoders(tasks)
-        return _lack(self._needed)
-
-    @property
-    def _needed(self) -> dict[str, float]:
-        return {"CPU": float(self._cpus), "GPU": float(self._gpus)}
-
-    def _share_of_a_gpu(self, tasks: Sequence[PackTask]) -> float:
-        """GPUs for each trial; `auto`: 1/k where k of the largest fit a device, 0 without one."""
-        if self._resources.gpus != "auto":
-            return float(self._resources.gpus)
-        nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("GPU")]
-        if not nodes:
-            return 0.0
-        if self._resources.processes > 1:
-            return float(self._resources.processes)
-        smallest_gpu = min(ray.get([_gpu_bytes_of(node) for node in nodes]))
-        if any(spec.own for task in tasks for spec in task.trials):
-            return 1.0  # its peak is not known well enough to put several on one device
-        largest_trial = max(costs.memory_bytes(spec) for task in tasks for spec in task.trials)
-        return share(smallest_gpu, largest_trial, _cpus_for_each_gpu(nodes, self._resources.cpus))
-
-    def _decoders(self, tasks: Sequence[PackTask]) -> int:
-        """Decoders that have a CPU of their own, for each trial: what the file says, or `auto`."""
-        resources, specs = self._resources, [spec for task in tasks for spec in task.trials]
-        if resources.decoders != "auto" or not self._gpus or not any(map(decodes, specs)):
-            return resources.reserved_cpus(specs) - resources.training_cpus
-        nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("GPU")]
-        return decoders_for([n["Resources"] for n in nodes], self._gpus, resources.training_cpus)
-
-
-def _lack(needed: dict[str, float]) -> str:
-    """Why no living node has room for a trial; empty where one has."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if any(all(n.get(k, 0.0) >= v for k, v in needed.items()) for n in nodes):
-        return ""
-    most = {k: max((n.get(k, 0.0) for n in nodes), default=0.0) for k in needed}
-    return (
-        f"resources: no node has {needed['CPU']:g} CPUs and {needed['GPU']:g} GPUs for a "
-        f"trial; the largest has {most['CPU']:g} CPUs and {most['GPU']:g} GPUs"
-    )
-
-
-def _chosen(gpus: float) -> str:
-    if not gpus:
-        return "no GPU here, trials train on CPUs"
-    return f"{gpus:g} GPUs for each trial" if gpus >= 1 else f"{1 / gpus:g} trials on each GPU"
+    def _look(self, tasks: Sequence[PackTask]) -> list[Need]:
+        """See which nodes are there; returns what none of them has."""
+        share_gpus = self._resources.gpus == "auto" and self._resources.processes == 1
+        self._nodes = _living_nodes(with_gpu_bytes=share_gpus)
+        return room.lacking(room.needs(self._resources, self._nodes, tasks), self._nodes)
 
 
 def _check_nodes(tasks: Sequence[PackTask]) -> None:
@@ -310,21 +272,25 @@ def _own_signal_handlers() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def share(device_bytes: int, trial_bytes: int, at_most: int) -> float:
-    """1/k of a GPU, k the trials that fit beside each other (Ray misplaces other fractions)."""
-    fit = int(device_bytes * _USABLE) // (trial_bytes + _CONTEXT_BYTES)
-    return 1.0 / max(1, min(fit, at_most, _MOST_SHARES))
+def _living_nodes(*, with_gpu_bytes: bool) -> list[Node]:
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    asked = [n for n in nodes if with_gpu_bytes and n["Resources"].get("GPU")]
+    gpu_bytes = ray.get([_gpu_bytes_of(node) for node in asked])
+    said = {node["NodeID"]: size for node, size in zip(asked, gpu_bytes, strict=True)}
+    return [
+        Node(
+            cpus=node["Resources"].get("CPU", 0.0),
+            gpus=node["Resources"].get("GPU", 0.0),
+            gpu_type=node["Labels"].get(room.GPU_TYPE, ""),
+            gpu_bytes=said.get(node["NodeID"], 0),
+        )
+        for node in nodes
+    ]
 
 
-def decoders_for(nodes: Sequence[Any], gpus: float, cpus: int) -> int:
-    """The CPUs that every node has for each trial of such a share of its GPUs, beside the `cpus`
-    that the trial has itself."""
-    shares = (n.get("CPU", 1) * gpus / n["GPU"] for n in nodes)
-    return max(0, int(min(shares, default=0.0)) - cpus)
-
-
-def _cpus_for_each_gpu(nodes: Sequence[Any], cpus: int) -> int:
-    return min(int(n["Resources"].get("CPU", 1) / n["Resources"]["GPU"] / cpus) for n in nodes)
+def _placement(need: Need) -> tune.PlacementGroupFactory:
+    labels = {"bundle_label_selector": [need.labels]} if need.labels else {}
+    return tune.PlacementGroupFactory([need.bundle], **labels)
 
 
 def _gpu_bytes_of(node: Any) -> Any:

@@ -26,6 +26,7 @@ MAX_SHARES = 1000
 MAX_TIME_S = 24 * 3600
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 _TIME = "^[1-9][0-9]{0,4}[smh]$"
+_TYPE = "^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
 
 
 def _read_gpus(node: Any) -> Any:
@@ -86,6 +87,17 @@ def _read_at_once(node: Any) -> Any:
     return node
 
 
+def _read_gpu_type(node: Any) -> Any:
+    if not isinstance(node, Node):
+        return node
+    items = node.items if isinstance(node.value, list) else [node]
+    names = tuple(item.raw for item in items if isinstance(item.value, str | int))
+    if len(names) < len(items) or not all(re.fullmatch(_TYPE, name) for name in names):
+        allowed = "a name that Ray has for a type of GPU, such as H100, or a list of them"
+        raise refusal(f"found {node.shown()}", allowed)
+    return names
+
+
 def _read_time(node: Any) -> Any:
     if not isinstance(node, Node):
         return node
@@ -111,6 +123,7 @@ _SHARE = (
     | Annotated[str, Field(pattern="^1/[1-9][0-9]*$")]
 )
 _GPUS = Literal["auto"] | _SHARE
+_ONE_TYPE = Annotated[str, Field(pattern=_TYPE)]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -156,6 +169,10 @@ class Resources:
     ] = "off"
     """A launch trains at most so many trials side by side (a pack has the room of one and counts as
     one), whatever else is free; `off`: as many as there is room for."""
+    gpu_type: Annotated[
+        tuple[_ONE_TYPE, ...], BeforeValidator(_read_gpu_type, _ONE_TYPE | list[_ONE_TYPE])
+    ] = ()
+    """Types of GPUs, as Ray names them (`H100`), of which a trial's must be; empty: any."""
 
     @property
     def checkpoint_every_s(self) -> float | None:
@@ -189,10 +206,21 @@ class Resources:
         return self.training_cpus + self.decoders
 
 
-def check_ranks(
+def check(
     resources: Resources, trials: Sequence[TrialSpec], node: Node, problems: Problems
 ) -> None:
-    """A problem where so many processes cannot share the steps of a trial; `node`: the section."""
+    """A problem for what contradicts itself or the trials; `node`: the section."""
+    if resources.gpu_type and resources.gpus == 0:
+        place, types = node.entry("gpu_type").place, ", ".join(resources.gpu_type)
+        allowed = "with gpus: auto, 1 or more, or 1/k"
+        problems.add(place, "resources.gpu_type", f"found {types} with gpus: 0", allowed)
+    _check_ranks(resources, trials, node, problems)
+
+
+def _check_ranks(
+    resources: Resources, trials: Sequence[TrialSpec], node: Node, problems: Problems
+) -> None:
+    """A problem where so many processes cannot share the steps of a trial."""
     if resources.ranks == 1:
         return
     if resources.gpus not in ("auto", 0) and resources.processes not in (1, resources.gpus):

@@ -18,7 +18,8 @@ from orchestrator.sweep.expand import check_depths, expand
 from orchestrator.sweep.fields import Surroundings
 from orchestrator.sweep.own_code import OwnCode
 from orchestrator.sweep.problems import Problems
-from orchestrator.sweep.resources import Resources, check_ranks
+from orchestrator.sweep.resources import Resources
+from orchestrator.sweep.resources import check as check_resources
 from orchestrator.sweep.yaml_text import MAX_BYTES, compose
 from trainer.spec import TrialSpec
 
@@ -131,7 +132,7 @@ def parse(
         overridden=bool(overrides),
         data=settings.load(data=data).data,
     )
-    check_ranks(file.resources, trials, root.entry("resources"), problems)
+    check_resources(file.resources, trials, root.entry("resources"), problems)
     problems.raise_if_any()
     swept = [*file.axes, *(name for group in file.paired for name in group)]
     swept += [name for point in file.include for name in point]

@@ -223,21 +223,3 @@ def test_a_folder_of_images_is_decoded_by_processes_of_the_trial(launcher, store
     )  # fmt: skip
     launcher.run(tasks(store, [zoo]))
     assert store.result(zoo.trial_id).numerics["decoder"].startswith(("pil ", "torchcodec "))
-
-
-@pytest.mark.parametrize(
-    ("nodes", "gpus", "cpus", "decoders"),
-    [
-        ([{"CPU": 128.0, "GPU": 8.0}], 1.0, 1, 15),
-        ([{"CPU": 128.0, "GPU": 8.0}, {"CPU": 32.0, "GPU": 4.0}], 1.0, 1, 7),
-        ([{"CPU": 16.0, "GPU": 1.0}], 0.25, 1, 3),
-        ([{"CPU": 16.0, "GPU": 1.0}], 0.25, 4, 0),
-        ([], 1.0, 1, 0),
-    ],
-)
-def test_decoders_get_the_cpus_that_each_node_has_for_a_share_of_its_gpus(
-    nodes, gpus, cpus, decoders
-):
-    from orchestrator.launching.ray_launcher import decoders_for
-
-    assert decoders_for(nodes, gpus, cpus) == decoders

@@ -61,6 +61,24 @@ def recorded(alone):
     return lambda program: alone(RECORDING + textwrap.dedent(program))
 
 
+NODES = """
+import tempfile
+from ray.cluster_utils import Cluster
+from orchestrator.errors import UserError
+
+# The head has no CPUs, each other node two, and so many GPUs of a type.
+os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="bnsweep-")  # not everybody's /tmp/ray
+head = {"num_cpus": 0, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+types = {}
+for gpu_type, gpus in GPUS:
+    labels = {"ray.io/accelerator-type": gpu_type}
+    node = cluster.add_node(num_cpus=2, num_gpus=gpus, labels=labels)
+    types[node.node_id] = gpu_type
+os.environ["RAY_ADDRESS"] = cluster.address
+"""
+
+
 def most_side_by_side(seen):
     return max(sum(r["begun"] <= at["begun"] < r["ended"] for r in seen) for at in seen)
 
@@ -68,9 +86,33 @@ def most_side_by_side(seen):
 def test_at_most_so_many_tasks_run_side_by_side_whatever_is_free(recorded):
     seen = recorded(
         """
-        specs = [TrialSpec(seed=seed) for seed in range(6)]
+        specs = [TrialSpec(dataset="synthetic", seed=seed) for seed in range(6)]
         print(json.dumps(launched(specs, Resources(gpus=0.0, at_once=2), cpus=8)))
         """
     )
     assert len(seen) == 6
     assert most_side_by_side(seen) == 2
+
+
+def test_trials_run_on_gpus_of_the_types_that_are_allowed_and_nowhere_else(recorded):
+    seen, refused = recorded(
+        'GPUS = [("A100", 4), ("H100", 1), ("H200", 1)]'
+        + NODES
+        + """
+specs = [TrialSpec(dataset="synthetic", seed=seed) for seed in range(4)]
+asked = Resources(gpus=1.0, gpu_type=("H100", "H200"))
+seen = [types[record["node"]] for record in launched(specs, asked, cpus=0)]
+try:
+    launched(specs, Resources(gpu_type=("L40S",)), cpus=0)
+except UserError as error:
+    refused = str(error)
+cluster.shutdown()
+print(json.dumps([seen, refused]))
+"""
+    )
+    assert len(seen) == 4
+    assert set(seen) == {"H100", "H200"}
+    assert refused == (
+        "resources: no node has 1 CPUs and 1 GPUs of type L40S for a trial; the largest has 2 CPUs "
+        "and 4 GPUs (A100, H100, H200); resources.wait: 15m would wait so long for one"
+    )

@@ -189,6 +189,9 @@ def test_words_that_yaml_would_turn_into_something_else_are_read_as_meant():
         ("{wait: off}", Resources()),
         ("{at_once: 8}", Resources(at_once=8)),
         ("{at_once: off}", Resources()),
+        ("{gpu_type: H100}", Resources(gpu_type=("H100",))),
+        ("{gpu_type: [H100, RTX-PRO-6000]}", Resources(gpu_type=("H100", "RTX-PRO-6000"))),
+        ("{gpu_type: []}", Resources()),
     ],
 )
 def test_resources_are_read(text, resources):

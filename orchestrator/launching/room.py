@@ -1,0 +1,132 @@
+"""What each task must be given of a machine, chosen by the nodes that are there. Knows no Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.launching.worker import PackTask
+from orchestrator.planning import costs
+from orchestrator.sweep.resources import Resources, decodes
+
+GPU_TYPE = "ray.io/accelerator-type"
+"""The label that Ray gives a node with a GPU: `H100`."""
+_USABLE = 0.9
+_CONTEXT_BYTES = 1200 * 1024 * 1024
+"""What a process takes of a GPU beside its planned tensors: the images, libraries' workspaces and a
+graph's own memory (0.7 GB for ResNet-14 on an H200), and the context."""
+_MOST_SHARES = 8
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a node has, as Ray counts it."""
+
+    cpus: float = 0.0
+    gpus: float = 0.0
+    gpu_type: str = ""
+    gpu_bytes: int = 0
+    """Memory of its smallest GPU; 0: unknown."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a task must be given, all of it by one node."""
+
+    cpus: int
+    gpus: float = 0.0
+    gpu_types: tuple[str, ...] = ()
+    """Any of these; empty: any GPU."""
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """As Ray counts it."""
+        return {"CPU": float(self.cpus), "GPU": float(self.gpus)}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Which labels of a node Ray must look for."""
+        return {GPU_TYPE: f"in({','.join(self.gpu_types)})"} if self.gpu_types else {}
+
+    def fits(self, node: Node) -> bool:
+        """Whether the node has it, be it in use or not."""
+        if self.gpu_types and node.gpu_type not in self.gpu_types:
+            return False
+        return node.cpus >= self.cpus and node.gpus >= self.gpus
+
+    def __str__(self) -> str:
+        of_type = f" of type {' or '.join(self.gpu_types)}" if self.gpu_types else ""
+        return f"{self.cpus:g} CPUs and {self.gpus:g} GPUs{of_type}"
+
+
+def needs(resources: Resources, nodes: Sequence[Node], tasks: Sequence[PackTask]) -> list[Need]:
+    """What each of the tasks needs."""
+    types = resources.gpu_type
+    usable = [n for n in nodes if n.gpus and (not types or n.gpu_type in types)]
+    gpus = _gpus(resources, usable, tasks)
+    cpus = resources.training_cpus + _decoders(resources, usable, tasks, gpus)
+    return [Need(cpus, gpus, types if gpus else ()) for _ in tasks]
+
+
+def lacking(wanted: Sequence[Need], nodes: Sequence[Node]) -> list[Need]:
+    """Those that no node has, each once."""
+    return [need for need in dict.fromkeys(wanted) if not any(map(need.fits, nodes))]
+
+
+def lack(need: Need, nodes: Sequence[Node]) -> str:
+    """What to tell a person of a need that no node has."""
+    cpus = max((node.cpus for node in nodes), default=0.0)
+    gpus = max((node.gpus for node in nodes), default=0.0)
+    types = sorted({node.gpu_type or "unknown" for node in nodes if node.gpus})
+    here = f" ({', '.join(types)})" if need.gpu_types and types else ""
+    return (
+        f"resources: no node has {need} for a trial; "
+        f"the largest has {cpus:g} CPUs and {gpus:g} GPUs{here}"
+    )
+
+
+def chosen(wanted: Sequence[Need]) -> str:
+    """What `gpus: auto` comes to, for a person."""
+    gpus = max(need.gpus for need in wanted)
+    if not gpus:
+        return "no GPU here, trials train on CPUs"
+    return f"{gpus:g} GPUs for each trial" if gpus >= 1 else f"{1 / gpus:g} trials on each GPU"
+
+
+def share(device_bytes: int, trial_bytes: int, at_most: int) -> float:
+    """1/k of a GPU, k the trials that fit beside each other (Ray misplaces other fractions)."""
+    fit = int(device_bytes * _USABLE) // (trial_bytes + _CONTEXT_BYTES)
+    return 1.0 / max(1, min(fit, at_most, _MOST_SHARES))
+
+
+def decoders_for(nodes: Sequence[Node], gpus: float, cpus: int) -> int:
+    """The CPUs that every node has for each trial of such a share of its GPUs, beside the `cpus`
+    that the trial has itself."""
+    shares = (node.cpus * gpus / node.gpus for node in nodes)
+    return max(0, int(min(shares, default=0.0)) - cpus)
+
+
+def _gpus(resources: Resources, nodes: Sequence[Node], tasks: Sequence[PackTask]) -> float:
+    """GPUs for each trial; `auto`: 1/k where k of the largest fit a device, 0 without one."""
+    if resources.gpus != "auto":
+        return float(resources.gpus)
+    if not nodes and not resources.gpu_type:
+        return 0.0
+    if resources.processes > 1:
+        return float(resources.processes)
+    specs = [spec for task in tasks for spec in task.trials]
+    if not nodes or any(spec.own for spec in specs):
+        return 1.0  # its peak is not known well enough to put several on one device
+    cpus_for_each_gpu = min(int(n.cpus / n.gpus / resources.cpus) for n in nodes)
+    largest_trial = max(map(costs.memory_bytes, specs))
+    return share(min(n.gpu_bytes for n in nodes), largest_trial, cpus_for_each_gpu)
+
+
+def _decoders(
+    resources: Resources, nodes: Sequence[Node], tasks: Sequence[PackTask], gpus: float
+) -> int:
+    """Decoders that have a CPU of their own, for each trial: what the file says, or `auto`."""
+    specs = [spec for task in tasks for spec in task.trials]
+    if resources.decoders != "auto" or not gpus or not any(map(decodes, specs)):
+        return resources.reserved_cpus(specs) - resources.training_cpus
+    return decoders_for(nodes, gpus, resources.training_cpus)

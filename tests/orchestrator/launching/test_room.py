@@ -1,0 +1,85 @@
+"""What each task is to be given by the nodes that are there, without a Ray."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.launching import room
+from orchestrator.launching.room import Need, Node
+from orchestrator.launching.worker import PackTask
+from orchestrator.sweep.resources import Resources
+from trainer.spec import TrialSpec
+
+GB = 10**9
+H100 = Node(cpus=16, gpus=1, gpu_type="H100", gpu_bytes=80 * GB)
+A100 = Node(cpus=16, gpus=4, gpu_type="A100", gpu_bytes=40 * GB)
+CPUS = Node(cpus=64)
+TINY = TrialSpec(depth=8, width=1, dataset="digits")
+
+
+def task(*trials):
+    common = {"store": Path("runs"), "data": Path("data"), "sweep": "tiny", "launch": 1}
+    return PackTask(trials=trials or (TINY,), **common)
+
+
+def need_of(resources, *nodes, trials=(TINY,)):
+    (need,) = room.needs(resources, nodes, [task(*trials)])
+    return need
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpus", "cpus", "decoders"),
+    [
+        ([Node(cpus=128, gpus=8)], 1.0, 1, 15),
+        ([Node(cpus=128, gpus=8), Node(cpus=32, gpus=4)], 1.0, 1, 7),
+        ([Node(cpus=16, gpus=1)], 0.25, 1, 3),
+        ([Node(cpus=16, gpus=1)], 0.25, 4, 0),
+        ([], 1.0, 1, 0),
+    ],
+)
+def test_decoders_get_the_cpus_that_each_node_has_for_a_share_of_its_gpus(
+    nodes, gpus, cpus, decoders
+):
+    assert room.decoders_for(nodes, gpus, cpus) == decoders
+
+
+def test_auto_takes_a_gpu_where_there_is_one_and_else_none():
+    assert need_of(Resources(), CPUS).gpus == 0
+    assert need_of(Resources(), CPUS, H100).gpus == 1 / 8
+    assert need_of(Resources(cpus=8), H100).gpus == 1 / 2
+    assert need_of(Resources(), Node(cpus=16, gpus=1)).gpus == 1  # of unknown memory
+
+
+def test_a_type_of_gpu_that_is_not_there_is_never_replaced_by_a_cpu():
+    resources = Resources(gpu_type=("H100",))
+    need = need_of(resources, CPUS, A100)
+    assert need == Need(cpus=1, gpus=1.0, gpu_types=("H100",))
+    assert room.lacking([need, need], [CPUS, A100]) == [need]
+    assert room.lack(need, [CPUS, A100]) == (
+        "resources: no node has 1 CPUs and 1 GPUs of type H100 for a trial; "
+        "the largest has 64 CPUs and 4 GPUs (A100)"
+    )
+    assert need_of(resources).gpus == 1
+
+
+def test_only_nodes_of_the_type_decide_how_a_gpu_is_shared():
+    small = Node(cpus=2, gpus=1, gpu_type="T4", gpu_bytes=2 * GB)
+    assert need_of(Resources(), small, H100).gpus == 1
+    need = need_of(Resources(gpu_type=("H100",)), small, H100)
+    assert need == Need(cpus=1, gpus=1 / 8, gpu_types=("H100",))
+    assert room.lacking([need], [small, H100]) == []
+    assert room.lacking([need], [small]) == [need]
+
+
+def test_any_type_of_a_list_will_do():
+    need = need_of(Resources(gpu_type=("H100", "H200")), A100, H100)
+    assert need.labels == {"ray.io/accelerator-type": "in(H100,H200)"}
+    assert need.fits(H100)
+    assert not need.fits(A100)
+    assert need_of(Resources(), A100).labels == {}
+
+
+def test_what_auto_came_to_is_told():
+    assert room.chosen([Need(1)]) == "no GPU here, trials train on CPUs"
+    assert room.chosen([Need(1, 0.25)]) == "4 trials on each GPU"
+    assert room.chosen([Need(1, 2.0)]) == "2 GPUs for each trial"
