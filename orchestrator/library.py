@@ -15,10 +15,11 @@ from orchestrator.extensions import MLFLOW, RAY
 from orchestrator.launching import driver, progress, ray_environment
 from orchestrator.launching.driver import Launcher, Outcome
 from orchestrator.launching.monitor import Observer
+from orchestrator.launching.notify import Notifier
 from orchestrator.launching.rounds import Order
 from orchestrator.planning import plan as planning
 from orchestrator.planning.plan import Plan
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, notify_url
 from orchestrator.settings import load as load_settings
 from orchestrator.store.store import Store
 from orchestrator.sweep import sweep_spec
@@ -78,6 +79,7 @@ def launch(
     tracker: Tracker | str = "",
     order: Order | None = None,
     observer: Observer | None = None,
+    notify: str = "",
 ) -> Outcome:
     """Run what of the sweep is missing or unfinished; running it again continues.
 
@@ -87,12 +89,14 @@ def launch(
     name, too, that receives the metrics (see `Tracker` in orchestrator.tracking.tracker), not the
     MLflow of MLFLOW_TRACKING_URI. `order`: only some trials, failed ones again or not. `observer`:
     follows the launch (see `Observer` in orchestrator.launching.monitor, which itself shows
-    nothing); by default a notebook shows it, and elsewhere lines on standard error.
+    nothing); by default a notebook shows it, and elsewhere lines on standard error. `notify`: a
+    webhook that is told when the launch is done, has failed trials, stalls or stops; by default
+    BNSWEEP_NOTIFY's or the settings file's; `off`: none.
 
     Raises UnreachableError where the store or Ray cannot be used, UserError for a request that
-    no machine can meet, and for an unknown name.
+    no machine can meet, for an unknown name and for what is no web address.
     """
-    settings = _settings(store, data)
+    settings, webhook = _settings(store, data), notify_url(notify)
     launcher, tracker = launcher or ("inline" if inline else RAY), tracker or MLFLOW
     if tracker == MLFLOW:
         _check_tracker(settings, through_ray=launcher == RAY)
@@ -101,16 +105,21 @@ def launch(
     # Made when they are needed: Ray and MLflow take seconds to load.
     make_launcher = _maker("launcher", launcher, sweep.spec.resources)
     make_tracker = _maker("tracker", tracker, settings)
-    with contextlib.nullcontext(observer) if observer else progress.showing() as follower:
-        return driver.launch(
+    with (
+        contextlib.nullcontext(observer) if observer else progress.showing() as follower,
+        Notifier(webhook, follower) as notifier,
+    ):
+        outcome = driver.launch(
             sweep.spec,
             settings,
             make_launcher,
             order=order,
-            observer=follower,
+            observer=notifier,
             tracker=make_tracker,
             output_to_log=launcher == RAY,
         )
+        notifier.ended(outcome)
+    return outcome
 
 
 def connect(settings: Settings, tracker: str = MLFLOW) -> Tracker:

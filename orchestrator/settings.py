@@ -5,7 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+import yaml
+
+from orchestrator.errors import UserError
+
+NOTIFY = "BNSWEEP_NOTIFY"
+"""Names the webhook; a launch in the background gets it here, where `ps` does not show it."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,68 @@ def load(store: Path | None = None, data: Path | None = None) -> Settings:
     return Settings(
         store, data, uri or sqlite_address(store / "mlflow.db"), embedded_tracker=not uri
     )
+
+
+def settings_file() -> Path:
+    """A user's own settings: `BNSWEEP_SETTINGS`, or `bnsweep/settings.yaml` where XDG says."""
+    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(os.environ.get("BNSWEEP_SETTINGS") or Path(home) / "bnsweep" / "settings.yaml")
+
+
+def notify_url(flag: str = "") -> str:
+    """The webhook that is told of a launch: the flag, `BNSWEEP_NOTIFY`, or `notify` of the settings
+    file; "" for nobody, also where it is `off`.
+
+    Raises UserError, which never quotes an address: whoever knows it may post there.
+    """
+    if flag:
+        return _web_address(flag, "--notify")
+    if named := os.environ.get(NOTIFY):
+        return _web_address(named, NOTIFY)
+    path = settings_file()
+    return _web_address(_read_settings(path).get("notify", "off"), f"{path}: notify")
+
+
+def _web_address(address: object, where: str) -> str:
+    if address is False or address in ("off", ""):  # YAML reads `off` as a switch
+        return ""
+    try:
+        parts = urlsplit(address if isinstance(address, str) else "")
+        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        fits = False
+    allowed = "allowed: https://… or http://… without spaces, or off"
+    if not fits or not isinstance(address, str) or not address.isascii() or _spaced(address):
+        raise UserError(f"{where}: found no web address; {allowed}") from None
+    if parts.username is not None:
+        raise UserError(f"{where}: found a user's name in the address, which webhooks do not take")
+    return address
+
+
+def _spaced(address: str) -> bool:
+    return any(not character.isprintable() or character.isspace() for character in address)
+
+
+def _read_settings(path: Path) -> dict[str, object]:
+    """The settings in the file; none where there is no file. Raises UserError."""
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        # Without its cause: YAML's errors quote the file.
+        raise UserError(f"{path}{line}: is not YAML; allowed: notify: https://…") from None
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: found no keys; allowed: notify: https://…")
+    # A key that is no word may be an address with something missing before it.
+    words = [key if isinstance(key, str) and key.isidentifier() else "…" for key in settings]
+    if unknown := [word for word in words if word != "notify"]:
+        raise UserError(f"{path}: found the keys {', '.join(unknown)}; allowed: notify")
+    return settings
 
 
 def sqlite_address(path: Path) -> str:

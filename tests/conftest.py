@@ -101,6 +101,13 @@ def _debug_is_one_tests_own():
     os.environ.pop("BNSWEEP_DEBUG", None)
 
 
+@pytest.fixture(autouse=True)
+def _nobody_is_told(monkeypatch):
+    """Whoever runs the tests may have a webhook of their own."""
+    monkeypatch.delenv("BNSWEEP_NOTIFY", raising=False)
+    monkeypatch.setenv("BNSWEEP_SETTINGS", os.devnull)
+
+
 @pytest.fixture
 def alone(tmp_path):
     """Runs a program in a Python of its own, with a HOME of its own and none of our Ray settings;

@@ -28,7 +28,7 @@ LAYERS = [
 ]
 """Highest first; those in one list know nothing of each other."""
 
-NO_TEXT = ("os", "tarfile", "Image", "webbrowser", "tracker", "self", "_tracker")
+NO_TEXT = ("os", "tarfile", "Image", "webbrowser", "tracker", "self", "_tracker", "opener")
 """What has an `open` that opens no text."""
 
 PLANTED = {

@@ -16,8 +16,9 @@ import typer.main
 
 from orchestrator.cli import screen
 from orchestrator.cli.verbs import ON_CLUSTER, as_called
-from orchestrator.errors import UnreachableError
+from orchestrator.errors import UnreachableError, UserError
 from orchestrator.printable import printable
+from orchestrator.settings import NOTIFY
 
 LONG = ("launch", "resume")
 _AT_HOME = ("cluster", "detach", "image_has_code")
@@ -126,6 +127,11 @@ def _run_long(verb: str, command: Any, context: typer.Context, chosen: dict[str,
     from orchestrator.sweep import sweep_spec
 
     cluster, image_has_code = chosen["cluster"], chosen["image_has_code"]
+    if chosen["notify"]:
+        raise UserError(
+            "--notify: stays at home, since anybody on the cluster can read a job's options; "
+            f"set {NOTIFY} in the cluster's environment"
+        )
     options = _as_arguments(command, context, (*_AT_HOME, "sweep_file", "name"))
     if verb == "launch":
         path = Path(chosen["sweep_file"])

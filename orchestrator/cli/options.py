@@ -112,6 +112,16 @@ OnFinish = Annotated[
         "BNSWEEP_EXIT_CODE and the counts (BNSWEEP_FINISHED, …) in its environment.",
     ),
 ]
+Notify = Annotated[
+    str,
+    typer.Option(
+        "--notify",
+        metavar="URL",
+        show_default=False,
+        help="Tell this webhook when the launch is done, has failed trials, stalls or stops "
+        "[BNSWEEP_NOTIFY, or notify in ~/.config/bnsweep/settings.yaml]; off: nobody.",
+    ),
+]
 MaxGpuHours = Annotated[
     float | None,
     typer.Option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator import doctor, extensions, library, streams
 from orchestrator.cli import on_finish, outcome_text, plan_text, progress, screen
@@ -17,7 +17,7 @@ from orchestrator.launching.rounds import Order
 from orchestrator.library import Sweep
 from orchestrator.planning import described
 from orchestrator.planning.plan import Plan
-from orchestrator.settings import Settings
+from orchestrator.settings import NOTIFY, Settings, notify_url
 from orchestrator.store.store import Store
 
 ASK_HOURS = 1.0
@@ -38,6 +38,8 @@ class RunOptions:
     as_json: bool
     on_finish: str = ""
     """A shell command to run once the launch has ended."""
+    notify: str = field(default="", repr=False)
+    """The address of `--notify`."""
 
 
 @streams.outlasting()
@@ -49,6 +51,7 @@ def run(sweep: Sweep, plan: Plan, order: Order, settings: Settings, options: Run
     """
     extensions.find("launcher", options.launcher)
     extensions.find("tracker", options.tracker)
+    webhook = notify_url(options.notify) or "off"
     if not (options.as_json or options.quiet):
         for line in plan_text.summary(plan):
             screen.say(line)
@@ -58,9 +61,9 @@ def run(sweep: Sweep, plan: Plan, order: Order, settings: Settings, options: Run
         _check_machine(sweep, plan, settings)
         _confirm(plan, options.yes)
         if options.detach:
-            return _detach(sweep, settings, options)
+            return _detach(sweep, settings, options, webhook)
     try:
-        outcome = _launch(sweep, order, settings, options)
+        outcome = _launch(sweep, order, settings, options, webhook)
     except Exception as error:
         if not isinstance(error, UserError):  # which began nothing
             on_finish.run(options.on_finish, sweep.name, exit_code_of(error), settings.store)
@@ -71,7 +74,9 @@ def run(sweep: Sweep, plan: Plan, order: Order, settings: Settings, options: Run
     return outcome.exit_code
 
 
-def _launch(sweep: Sweep, order: Order, settings: Settings, options: RunOptions) -> Outcome:
+def _launch(
+    sweep: Sweep, order: Order, settings: Settings, options: RunOptions, webhook: str
+) -> Outcome:
     with progress.following(as_json=options.as_json, quiet=options.quiet) as observer:
         return library.launch(
             sweep,
@@ -81,6 +86,7 @@ def _launch(sweep: Sweep, order: Order, settings: Settings, options: RunOptions)
             tracker=options.tracker,
             order=order,
             observer=observer,
+            notify=webhook,
         )
 
 
@@ -113,12 +119,14 @@ def _confirm(plan: Plan, yes: bool) -> None:
         screen.confirm(f"start {totals.to_run} trials?")
 
 
-def _detach(sweep: Sweep, settings: Settings, options: RunOptions) -> int:
+def _detach(sweep: Sweep, settings: Settings, options: RunOptions, webhook: str) -> int:
     """Run the same command line in the background; returns once its launch has begun."""
     store = Store(settings.store)
     before = max(store.launch_numbers(sweep.name), default=0)
     log = store.detached_log(sweep.name)
-    started = background.start(options.arguments, log)
+    # The webhook's address is a secret: other users see a command line, no environment.
+    arguments = _without(options.arguments, "--notify")
+    started = background.start(arguments, log, {NOTIFY: webhook})
     launch = background.wait_for_launch(started, store, sweep.name, before)
     if options.as_json:
         screen.show_json({"sweep": sweep.name, "launch": launch.number, "pid": started.process.pid})
@@ -130,3 +138,14 @@ def _detach(sweep: Sweep, settings: Settings, options: RunOptions) -> int:
     screen.say(f"stop it:        bnsweep stop {sweep.name}")
     screen.say(f"its output:     {log}")
     return 0
+
+
+def _without(arguments: Sequence[str], option: str) -> list[str]:
+    """The command line without this option and its value."""
+    kept, words = [], iter(arguments)
+    for word in words:
+        if word == option:
+            next(words, None)
+        elif not word.startswith(f"{option}="):
+            kept.append(word)
+    return kept

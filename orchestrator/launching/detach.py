@@ -6,8 +6,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from orchestrator.errors import UnreachableError
@@ -33,9 +34,11 @@ class Background(NamedTuple):
     begins: int
 
 
-def start(arguments: Sequence[str], log: Path) -> Background:
+def start(
+    arguments: Sequence[str], log: Path, environment: Mapping[str, str] = MappingProxyType({})
+) -> Background:
     """Run the same command line in a session of its own; its output goes to the end of `log`, where
-    that of an earlier one stays, which may still run."""
+    that of an earlier one stays, which may still run. `environment`: more than is here."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         begins = output.tell()
@@ -44,7 +47,7 @@ def start(arguments: Sequence[str], log: Path) -> Background:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, CHILD: "1"},
+            env={**os.environ, **environment, CHILD: "1"},
             start_new_session=True,
         )
     return Background(process, log, begins)

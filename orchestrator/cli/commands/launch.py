@@ -39,6 +39,7 @@ def launch(
     max_gpu_hours: options.MaxGpuHours = None,
     max_memory: options.MaxMemory = None,
     on_finish: options.OnFinish = "",
+    notify: options.Notify = "",
     yes: options.Yes = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -63,5 +64,6 @@ def launch(
         quiet,
         as_json,
         on_finish,
+        notify,
     )
     return run(sweep, plan, order, load_settings(store_folder, data_folder), chosen)

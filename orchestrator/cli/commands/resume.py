@@ -27,6 +27,7 @@ def resume(
     detach: options.Detach = False,
     no_wait: options.NoWait = False,
     on_finish: options.OnFinish = "",
+    notify: options.Notify = "",
     yes: options.Yes = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -57,5 +58,6 @@ def resume(
         quiet,
         as_json,
         on_finish,
+        notify,
     )
     return run(sweep, sweep.plan(store_folder), order, settings, chosen)

@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+from pathlib import Path
 
 import pytest
+from webhook import listening
 
 from orchestrator.errors import UnreachableError
 from orchestrator.launching import detach
@@ -23,7 +26,7 @@ def test_a_launch_trains_and_ends_with_the_table_and_what_to_type_next(launch):
     assert lines[0] == "Test accuracy in %, mean ± standard deviation over seeds (n)"
     assert lines[1].split() == ["model", "all", "bn_only"]
     assert lines[2].split()[0] == "cifar_resnet"
-    assert lines[-1] == "tiny: 2 finished"
+    assert re.fullmatch(r"tiny: 2 finished in \d+ (s|min \d\d s)", lines[-1])
     assert "tiny: 2 of 2 trials to run" in said.err
     assert "curves:         bnsweep ui tiny" in said.err
 
@@ -38,7 +41,8 @@ def test_each_event_is_a_line_where_there_is_no_terminal(launch):
 def test_launching_again_trains_nothing_and_says_the_same_table(launch):
     first, second = launch(), launch()
     assert second.code == 0
-    assert second.out == first.out
+    took = r" in \d+ (s|min \d\d s)$"
+    assert re.sub(took, "", second.out, flags=re.M) == re.sub(took, "", first.out, flags=re.M)
     assert "0 of 2 trials to run" in second.err
     assert "begins" not in second.err
 
@@ -245,6 +249,49 @@ def test_a_detached_launch_runs_the_command_when_it_has_ended(tiny, bnsweep, tmp
     os.waitpid(begun["pid"], 0)
     log = Store(tmp_path / "runs").detached_log("tiny").read_text()
     assert f"tiny 0 2 0 {tmp_path / 'runs'} []" in log
+
+
+def test_a_webhook_of_the_settings_file_is_told_and_off_keeps_it_quiet(
+    launch, tmp_path, monkeypatch
+):
+    with listening(404) as webhook:
+        (tmp_path / "mine.yaml").write_text(f"notify: {webhook.url()}\n")
+        monkeypatch.setenv("BNSWEEP_SETTINGS", str(tmp_path / "mine.yaml"))
+        assert launch("--notify", "off").code == 0
+        assert webhook.messages == []
+        said = launch("--json")
+    events = [json.loads(line) for line in said.out.splitlines()]
+    assert (said.code, said.err) == (0, "")
+    problem = "notify: 127.0.0.1 answered 404; the launch is not affected"
+    assert events[-2] == {"event": "note", "text": problem}
+    assert events[-1]["event"] == "ended"
+    assert [sent["event"] for sent in webhook.messages] == ["done"]
+
+
+@pytest.mark.parametrize("option", ["--notify {}", "--notify={}"])
+def test_a_launch_in_the_background_tells_a_webhook_and_its_address_is_nowhere_to_be_read(
+    tiny, bnsweep, tmp_path, option
+):
+    with listening("never") as webhook:  # so long the launch waits for it
+        more = option.format(webhook.url()).split()
+        said = bnsweep("launch", tiny, "--inline", "--set", "epochs=1", "-d", "--json", *more)
+        begun = json.loads(said.out)
+        assert [sent["event"] for sent in webhook.wait_for(1)] == ["done"]
+        shown = Path(f"/proc/{begun['pid']}/cmdline").read_text().split("\0")
+        webhook.over.set()
+        os.waitpid(begun["pid"], 0)
+    assert "launch" in shown
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any("s3cret" in word for word in shown)
+    assert not any(b"s3cret" in path.read_bytes() for path in kept)
+
+
+def test_a_webhook_that_is_no_address_is_a_mistake_that_starts_nothing(launch, bnsweep, tmp_path):
+    said = launch("--notify", "hooks.example.org/s3cret")
+    assert said.code == 2
+    assert said.err.splitlines()[-1].startswith("--notify: found no web address; allowed: https")
+    assert "s3cret" not in said.err + said.out
+    assert not Store(tmp_path / "runs").sweeps()
 
 
 def test_hours_that_cannot_be_checked_are_refused_where_nobody_is_asked(launch, bnsweep, tiny):

@@ -48,6 +48,17 @@ def test_a_cluster_that_cannot_be_reached_is_one_line_and_exit_code_3(bnsweep):
     assert (said.code, said.out, said.err.count("\n")) == (3, "", 1)
 
 
+@pytest.mark.parametrize("verb", ["launch", "resume"])
+def test_a_webhooks_address_never_travels_where_anybody_can_read_it(
+    head, bnsweep, sweep_file, verb
+):
+    where = ("--cluster", head.url, "-y")
+    said = bnsweep(verb, sweep_file, "--notify", "https://hooks.example.org/s3cret", *where)
+    assert (said.code, travelled(head)) == (2, [])
+    assert said.err.startswith("--notify: stays at home, since anybody on the cluster can read")
+    assert "s3cret" not in said.err
+
+
 def test_a_verb_that_works_at_home_only_has_no_such_option(bnsweep, sweep_file):
     assert bnsweep("plan", sweep_file, "--cluster", "http://127.0.0.1:1").code == 2
 
