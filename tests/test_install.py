@@ -37,7 +37,7 @@ def wheel(tmp_path_factory):
     source = tmp_path_factory.mktemp("source")
     for name in ("orchestrator", "trainer"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     built = run([*pip, "--wheel-dir", source / "dist", source])
@@ -56,6 +56,14 @@ def test_the_wheel_holds_our_two_packages_with_their_data_and_nothing_else(wheel
     assert "trainer/kernels/bn_relu.cpp" in names
     assert "orchestrator/cli/AGENTS.md" in names
     assert not any("test" in name for name in names)
+
+
+def test_the_wheel_says_its_licence_and_has_it(wheel):
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    assert "License-Expression: MIT" in archive.read(metadata).decode().splitlines()
+    kept = archive.read(metadata.replace("METADATA", "licenses/LICENSE"))
+    assert kept == (ROOT / "LICENSE").read_bytes()
 
 
 def test_the_installed_wheel_plans_a_sweep_far_from_the_sources(wheel, tmp_path):
