@@ -6,6 +6,7 @@ whether the data is there, and which versions it has.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import platform
@@ -48,11 +49,13 @@ class NodeReport:
 def look(store: Path, data: Path, specs: Sequence[dict[str, Any]] = ()) -> list[NodeReport]:
     """A report of each living node, the driver's own first. Ray must be connected.
 
-    `specs`: identity fields of one trial for each data set that is wanted. Raises UnreachableError
-    where the store cannot be written from here.
+    `specs`: identity fields of one trial for each data set that is wanted. A store that a launch
+    would make is there only meanwhile. Raises UnreachableError where it cannot be written.
     """
     sign = store / f".seen-{secrets.token_hex(8)}"
+    missing = [folder for folder in (store, *store.parents) if not folder.exists()]
     try:
+        store.mkdir(parents=True, exist_ok=True)
         sign.write_text(sign.name, encoding="utf-8")
     except OSError as error:
         raise UnreachableError(f"store {store}: cannot be written ({error.strerror})") from error
@@ -61,6 +64,9 @@ def look(store: Path, data: Path, specs: Sequence[dict[str, Any]] = ()) -> list[
     finally:
         for left in store.glob(f"{sign.name}*"):
             left.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a launch has begun in it meanwhile
+            for folder in missing:
+                folder.rmdir()
 
 
 def problems(reports: Sequence[NodeReport]) -> list[str]:

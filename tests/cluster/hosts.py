@@ -121,9 +121,12 @@ class Host:
 
     def run(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """Run Python with the arguments on this host, beside its services."""
-        inside = ["ip", "netns", "exec", self._namespace]
+        return self.type(sys.executable, *arguments, timeout_s=timeout_s)
+
+    def type(self, *command: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run the command on this host, beside its services."""
         return subprocess.run(
-            [*inside, sys.executable, *arguments],
+            ["ip", "netns", "exec", self._namespace, *command],
             env=self._environment(),
             cwd=_ROOT,
             capture_output=True,
