@@ -281,6 +281,7 @@ def _living_nodes(*, with_gpu_bytes: bool) -> list[Node]:
         Node(
             cpus=node["Resources"].get("CPU", 0.0),
             gpus=node["Resources"].get("GPU", 0.0),
+            memory=node["Resources"].get("memory", 0.0),
             gpu_type=node["Labels"].get(room.GPU_TYPE, ""),
             gpu_bytes=said.get(node["NodeID"], 0),
         )

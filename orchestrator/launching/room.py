@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.launching.worker import PackTask
 from orchestrator.planning import costs
+from orchestrator.planning.host_memory import GB, host_bytes
 from orchestrator.sweep.resources import Resources, decodes
 
 GPU_TYPE = "ray.io/accelerator-type"
@@ -16,6 +17,8 @@ _CONTEXT_BYTES = 1200 * 1024 * 1024
 """What a process takes of a GPU beside its planned tensors: the images, libraries' workspaces and a
 graph's own memory (0.7 GB for ResNet-14 on an H200), and the context."""
 _MOST_SHARES = 8
+_MEMORY_STEP = GB // 2
+"""Memory is asked for in such steps: a worker is only reused by a trial that asks for the same."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Node:
 
     cpus: float = 0.0
     gpus: float = 0.0
+    memory: float = 0.0
+    """Bytes that may be reserved, whatever is in use (Ray takes 70 % of a host's by itself)."""
     gpu_type: str = ""
     gpu_bytes: int = 0
     """Memory of its smallest GPU; 0: unknown."""
@@ -35,13 +40,16 @@ class Need:
 
     cpus: int
     gpus: float = 0.0
+    memory: int = 0
+    """Bytes of the host's; 0: nothing is reserved."""
     gpu_types: tuple[str, ...] = ()
     """Any of these; empty: any GPU."""
 
     @property
     def bundle(self) -> dict[str, float]:
         """As Ray counts it."""
-        return {"CPU": float(self.cpus), "GPU": float(self.gpus)}
+        wanted = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory}
+        return {name: float(count) for name, count in wanted.items() if count}
 
     @property
     def labels(self) -> dict[str, str]:
@@ -52,11 +60,13 @@ class Need:
         """Whether the node has it, be it in use or not."""
         if self.gpu_types and node.gpu_type not in self.gpu_types:
             return False
-        return node.cpus >= self.cpus and node.gpus >= self.gpus
+        enough = node.cpus >= self.cpus and node.memory >= self.memory
+        return enough and node.gpus >= self.gpus
 
     def __str__(self) -> str:
         of_type = f" of type {' or '.join(self.gpu_types)}" if self.gpu_types else ""
-        return f"{self.cpus:g} CPUs and {self.gpus:g} GPUs{of_type}"
+        memory = f" with {self.memory / GB:g} GB of memory" if self.memory else ""
+        return f"{self.cpus:g} CPUs and {self.gpus:g} GPUs{of_type}{memory}"
 
 
 def needs(resources: Resources, nodes: Sequence[Node], tasks: Sequence[PackTask]) -> list[Need]:
@@ -65,7 +75,8 @@ def needs(resources: Resources, nodes: Sequence[Node], tasks: Sequence[PackTask]
     usable = [n for n in nodes if n.gpus and (not types or n.gpu_type in types)]
     gpus = _gpus(resources, usable, tasks)
     cpus = resources.training_cpus + _decoders(resources, usable, tasks, gpus)
-    return [Need(cpus, gpus, types if gpus else ()) for _ in tasks]
+    types = types if gpus else ()
+    return [Need(cpus, gpus, _memory(resources, task, cpus, gpus), types) for task in tasks]
 
 
 def lacking(wanted: Sequence[Need], nodes: Sequence[Node]) -> list[Need]:
@@ -77,11 +88,13 @@ def lack(need: Need, nodes: Sequence[Node]) -> str:
     """What to tell a person of a need that no node has."""
     cpus = max((node.cpus for node in nodes), default=0.0)
     gpus = max((node.gpus for node in nodes), default=0.0)
+    memory = max((node.memory for node in nodes), default=0.0)
+    reserved = f", {memory / GB:.1f} GB to reserve" if need.memory else ""
     types = sorted({node.gpu_type or "unknown" for node in nodes if node.gpus})
     here = f" ({', '.join(types)})" if need.gpu_types and types else ""
     return (
         f"resources: no node has {need} for a trial; "
-        f"the largest has {cpus:g} CPUs and {gpus:g} GPUs{here}"
+        f"the largest has {cpus:g} CPUs and {gpus:g} GPUs{here}{reserved}"
     )
 
 
@@ -120,6 +133,17 @@ def _gpus(resources: Resources, nodes: Sequence[Node], tasks: Sequence[PackTask]
     cpus_for_each_gpu = min(int(n.cpus / n.gpus / resources.cpus) for n in nodes)
     largest_trial = max(map(costs.memory_bytes, specs))
     return share(min(n.gpu_bytes for n in nodes), largest_trial, cpus_for_each_gpu)
+
+
+def _memory(resources: Resources, task: PackTask, cpus: int, gpus: float) -> int:
+    """Bytes of its host's memory that a task reserves."""
+    if resources.memory == "off":
+        return 0
+    decoders = (cpus - resources.training_cpus) or task.decoders
+    planned = host_bytes(
+        task.trials, on_gpu=bool(gpus), processes=resources.ranks, decoders=decoders
+    )
+    return -(-planned // _MEMORY_STEP) * _MEMORY_STEP
 
 
 def _decoders(

@@ -42,6 +42,7 @@ _NAMES = {
     "seeds": "n_seeds num_seeds random_seed random_state repeats replicates",
     "cpus": "num_cpus threads",
     "gpus": "devices gpu n_gpus num_gpus",
+    "memory": "host_memory mem mem_gb memory_gb ram",
     "gpu_type": "accelerator accelerator_type accelerators gpu_types",
     "decoders": "num_workers workers",
     "at_once": "concurrency max_concurrent max_concurrent_trials max_parallel parallel",

@@ -98,6 +98,16 @@ def _read_gpu_type(node: Any) -> Any:
     return names
 
 
+def _read_memory(node: Any) -> Any:
+    if not isinstance(node, Node):
+        return node
+    if node.raw.lower() in ("off", "false", "no"):
+        return "off"
+    if node.value != "auto":
+        raise refusal(f"found {node.shown()}", "auto, off")
+    return "auto"
+
+
 def _read_time(node: Any) -> Any:
     if not isinstance(node, Node):
         return node
@@ -173,6 +183,10 @@ class Resources:
         tuple[_ONE_TYPE, ...], BeforeValidator(_read_gpu_type, _ONE_TYPE | list[_ONE_TYPE])
     ] = ()
     """Types of GPUs, as Ray names them (`H100`), of which a trial's must be; empty: any."""
+    memory: Annotated[
+        Literal["off", "auto"], BeforeValidator(_read_memory, Literal["off", "auto", False])
+    ] = "off"
+    """auto: Ray places a trial where the host still has the memory that it is planned to need."""
 
     @property
     def checkpoint_every_s(self) -> float | None:

@@ -61,6 +61,19 @@ def recorded(alone):
     return lambda program: alone(RECORDING + textwrap.dedent(program))
 
 
+def test_no_more_tasks_run_than_have_memory_on_the_host(recorded):
+    seen = recorded(
+        """
+        specs = [TrialSpec(dataset="synthetic", seed=seed) for seed in range(4)]
+        asked = Resources(gpus=0.0, memory="auto")
+        print(json.dumps(launched(specs, asked, cpus=8, _memory=4 * 10**9)))
+        """
+    )
+    assert len(seen) == 4
+    assert {record["given"]["memory"] for record in seen} == {1.5e9}
+    assert most_side_by_side(seen) == 2
+
+
 NODES = """
 import tempfile
 from ray.cluster_utils import Cluster

@@ -79,6 +79,29 @@ def test_any_type_of_a_list_will_do():
     assert need_of(Resources(), A100).labels == {}
 
 
+def test_memory_is_reserved_where_it_is_asked_for_in_steps():
+    assert need_of(Resources(gpus=0.0), CPUS).memory == 0
+    resources = Resources(gpus=0.0, memory="auto")
+    small = need_of(resources, CPUS).memory
+    assert small == 1.5 * GB
+    assert need_of(resources, CPUS, trials=(TINY.changed(seed=1, lr=0.2),)).memory == small
+    wide = need_of(resources, CPUS, trials=(TINY.changed(width=16),))
+    assert wide.memory > small
+    assert wide.memory % (GB // 2) == 0
+    assert wide.bundle == {"CPU": 1.0, "memory": float(wide.memory)}
+
+
+def test_a_node_without_the_memory_is_said_to_be_too_small():
+    (need,) = room.needs(Resources(gpus=0.0, memory="auto"), [], [task()])
+    small, large = Node(cpus=8, memory=1.2 * GB), Node(cpus=8, memory=1.5 * GB)
+    assert room.lacking([need], [small]) == [need]
+    assert room.lacking([need], [small, large]) == []
+    assert room.lack(need, [small]) == (
+        "resources: no node has 1 CPUs and 0 GPUs with 1.5 GB of memory for a trial; "
+        "the largest has 8 CPUs and 0 GPUs, 1.2 GB to reserve"
+    )
+
+
 def test_what_auto_came_to_is_told():
     assert room.chosen([Need(1)]) == "no GPU here, trials train on CPUs"
     assert room.chosen([Need(1, 0.25)]) == "4 trials on each GPU"

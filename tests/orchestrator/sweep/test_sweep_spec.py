@@ -192,6 +192,8 @@ def test_words_that_yaml_would_turn_into_something_else_are_read_as_meant():
         ("{gpu_type: H100}", Resources(gpu_type=("H100",))),
         ("{gpu_type: [H100, RTX-PRO-6000]}", Resources(gpu_type=("H100", "RTX-PRO-6000"))),
         ("{gpu_type: []}", Resources()),
+        ("{memory: auto}", Resources(memory="auto")),
+        ("{memory: off}", Resources()),
     ],
 )
 def test_resources_are_read(text, resources):
