@@ -9,6 +9,7 @@ from orchestrator.launching.worker import PackTask
 from orchestrator.planning import costs
 from orchestrator.planning.host_memory import GB, host_bytes
 from orchestrator.sweep.resources import Resources, decodes
+from trainer.spec import TrialSpec
 
 GPU_TYPE = "ray.io/accelerator-type"
 """The label that Ray gives a node with a GPU: `H100`."""
@@ -73,10 +74,14 @@ def needs(resources: Resources, nodes: Sequence[Node], tasks: Sequence[PackTask]
     """What each of the tasks needs."""
     types = resources.gpu_type
     usable = [n for n in nodes if n.gpus and (not types or n.gpu_type in types)]
-    gpus = _gpus(resources, usable, tasks)
-    cpus = resources.training_cpus + _decoders(resources, usable, tasks, gpus)
-    types = types if gpus else ()
-    return [Need(cpus, gpus, _memory(resources, task, cpus, gpus), types) for task in tasks]
+    return [_need(resources, usable, task) for task in tasks]
+
+
+def _need(resources: Resources, usable: Sequence[Node], task: PackTask) -> Need:
+    gpus = _gpus(resources, usable, task.trials)
+    cpus = resources.training_cpus + _decoders(resources, usable, task.trials, gpus)
+    memory = _memory(resources, task, cpus, gpus)
+    return Need(cpus, gpus, memory, resources.gpu_type if gpus else ())
 
 
 def lacking(wanted: Sequence[Need], nodes: Sequence[Node]) -> list[Need]:
@@ -100,10 +105,13 @@ def lack(need: Need, nodes: Sequence[Node]) -> str:
 
 def chosen(wanted: Sequence[Need]) -> str:
     """What `gpus: auto` comes to, for a person."""
-    gpus = max(need.gpus for need in wanted)
-    if not gpus:
+    most, least = (which(need.gpus for need in wanted) for which in (max, min))
+    if not most:
         return "no GPU here, trials train on CPUs"
-    return f"{gpus:g} GPUs for each trial" if gpus >= 1 else f"{1 / gpus:g} trials on each GPU"
+    if least >= 1:
+        return f"{most:g} GPUs for each trial"
+    some = f"{1 / most:g} to " if most > least else ""
+    return f"{some}{1 / least:g} trials on each GPU"
 
 
 def share(device_bytes: int, trial_bytes: int, at_most: int) -> float:
@@ -119,19 +127,18 @@ def decoders_for(nodes: Sequence[Node], gpus: float, cpus: int) -> int:
     return max(0, int(min(shares, default=0.0)) - cpus)
 
 
-def _gpus(resources: Resources, nodes: Sequence[Node], tasks: Sequence[PackTask]) -> float:
-    """GPUs for each trial; `auto`: 1/k where k of the largest fit a device, 0 without one."""
+def _gpus(resources: Resources, nodes: Sequence[Node], trials: Sequence[TrialSpec]) -> float:
+    """GPUs for a pack; `auto`: 1/k where k like it fit the smallest device, 0 without one."""
     if resources.gpus != "auto":
         return float(resources.gpus)
     if not nodes and not resources.gpu_type:
         return 0.0
     if resources.processes > 1:
         return float(resources.processes)
-    specs = [spec for task in tasks for spec in task.trials]
-    if not nodes or any(spec.own for spec in specs):
+    if not nodes or any(spec.own for spec in trials):
         return 1.0  # its peak is not known well enough to put several on one device
     cpus_for_each_gpu = min(int(n.cpus / n.gpus / resources.cpus) for n in nodes)
-    largest_trial = max(map(costs.memory_bytes, specs))
+    largest_trial = max(map(costs.memory_bytes, trials))
     return share(min(n.gpu_bytes for n in nodes), largest_trial, cpus_for_each_gpu)
 
 
@@ -147,10 +154,9 @@ def _memory(resources: Resources, task: PackTask, cpus: int, gpus: float) -> int
 
 
 def _decoders(
-    resources: Resources, nodes: Sequence[Node], tasks: Sequence[PackTask], gpus: float
+    resources: Resources, nodes: Sequence[Node], trials: Sequence[TrialSpec], gpus: float
 ) -> int:
-    """Decoders that have a CPU of their own, for each trial: what the file says, or `auto`."""
-    specs = [spec for task in tasks for spec in task.trials]
-    if resources.decoders != "auto" or not gpus or not any(map(decodes, specs)):
-        return resources.reserved_cpus(specs) - resources.training_cpus
+    """Decoders that have a CPU of their own, for a pack: what the file says, or `auto`."""
+    if resources.decoders != "auto" or not gpus or not any(map(decodes, trials)):
+        return resources.reserved_cpus(trials) - resources.training_cpus
     return decoders_for(nodes, gpus, resources.training_cpus)

@@ -25,8 +25,8 @@ def run_task(config, tasks, folder):
     time.sleep(1)
     (spec,) = task.trials
     record = {
-        "seed": spec.seed,
-        "depth": spec.depth,
+        "batch_size": spec.batch_size,
+        "gpus": [str(gpu) for gpu in ray.get_gpu_ids()],
         "given": context.get_assigned_resources(),
         "node": context.get_node_id(),
         "begun": begun,
@@ -72,6 +72,29 @@ def test_no_more_tasks_run_than_have_memory_on_the_host(recorded):
     assert len(seen) == 4
     assert {record["given"]["memory"] for record in seen} == {1.5e9}
     assert most_side_by_side(seen) == 2
+
+
+def test_trials_share_a_gpu_by_their_own_memory_and_none_is_given_more_than_it_has(recorded):
+    seen = recorded(
+        """
+        ray_launcher._gpu_bytes = lambda: 16 * 10**9
+        small = TrialSpec(depth=8, dataset="synthetic", epochs=1)
+        sizes = [small, small.changed(batch_size=5000), small.changed(batch_size=12000)]
+        specs = [spec.changed(seed=seed) for seed in range(5) for spec in sizes]
+        print(json.dumps(launched(specs, Resources(), cpus=8, num_gpus=2)))
+        """
+    )
+    assert len(seen) == 15
+    shares = {record["batch_size"]: round(1 / record["given"]["GPU"]) for record in seen}
+    assert shares == {128: 4, 5000: 3, 12000: 1}
+    for at in seen:
+        given = {"0": 0.0, "1": 0.0}
+        for record in seen:
+            if record["begun"] <= at["begun"] < record["ended"]:
+                (gpu,) = record["gpus"]
+                given[gpu] += record["given"]["GPU"]
+        assert max(given.values()) <= 1.0
+    assert most_side_by_side(seen) > 2  # no trial has taken the room of the largest
 
 
 NODES = """

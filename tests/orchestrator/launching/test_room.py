@@ -62,6 +62,15 @@ def test_a_type_of_gpu_that_is_not_there_is_never_replaced_by_a_cpu():
     assert need_of(resources).gpus == 1
 
 
+def test_each_trial_has_a_share_by_its_own_memory_not_by_the_largest_ones():
+    large = TINY.changed(dataset="cifar10", depth=110, width=4, batch_size=1024)
+    small, whole = room.needs(Resources(), [H100], [task(TINY), task(large)])
+    assert (small.gpus, whole.gpus) == (1 / 8, 1)
+    assert room.chosen([small, whole]) == "1 to 8 trials on each GPU"
+    own = TINY.changed(code_sha256="0" * 64)
+    assert [n.gpus for n in room.needs(Resources(), [H100], [task(TINY), task(own)])] == [1 / 8, 1]
+
+
 def test_only_nodes_of_the_type_decide_how_a_gpu_is_shared():
     small = Node(cpus=2, gpus=1, gpu_type="T4", gpu_bytes=2 * GB)
     assert need_of(Resources(), small, H100).gpus == 1
