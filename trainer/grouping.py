@@ -89,6 +89,12 @@ def groups(
     )
 
 
+def apart_from_mode(spec: TrialSpec) -> str:
+    """Equal for the modes of one seed, which start from the same weights and see the same batches:
+    for trials that differ in what trains alone."""
+    return spec.model_dump_json(exclude={"trainable", "k"})
+
+
 def share_a_forward(specs: Sequence[TrialSpec]) -> bool:
     """Whether one forward pass serves all of them."""
     bodies = {_body(spec) for spec in specs}

@@ -32,11 +32,20 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator import machine
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.launching import data_check, ray_drain, ray_nodes, ray_watch, room, worker
+from orchestrator.launching import (
+    data_check,
+    gpu_types,
+    ray_drain,
+    ray_nodes,
+    ray_watch,
+    room,
+    worker,
+)
 from orchestrator.launching.room import Need, Node
 from orchestrator.launching.worker import PackTask
 from orchestrator.store.store import Store
 from orchestrator.sweep.resources import Resources
+from trainer.grouping import apart_from_mode
 
 DEAD_WORKERS = 10
 """How often Tune restarts a pack whose worker process or node died, in one round."""
@@ -85,6 +94,7 @@ class RayLauncher:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._nodes: list[Node] = []
+        self._trained_on: dict[str, str] = {}
         self._scratch: Path | None = None
         self._folder = contextlib.ExitStack()
         self._local = not os.environ.get("RAY_ADDRESS")
@@ -94,7 +104,7 @@ class RayLauncher:
         where no node can ever run such a trial."""
         if self._scratch is None and not self._start(tasks):
             return
-        needs = room.needs(self._resources, self._nodes, tasks)
+        needs = self._needs(tasks)
         tasks = [self._told(task, need) for task, need in zip(tasks, needs, strict=True)]
         # Tune copies its search space for every trial, and stores the functions that name a trial
         # with each of them: the tasks themselves stay out of both, and their list is no grid.
@@ -130,6 +140,22 @@ class RayLauncher:
         )
         if not ray_watch.Round(tuner.fit, watch).run():
             self._leave_ray(tasks[0].sweep)
+
+    def _needs(self, tasks: Sequence[PackTask]) -> list[Need]:
+        """What each task needs; a type of GPU that was chosen for a seed stays its type."""
+        types = room.types_of(self._resources, self._nodes)
+        if len(types) > 1 and not self._trained_on:
+            store = Store(tasks[0].store)
+            hosts = {node.host: node.gpu_type for node in self._nodes if node.gpus}
+            self._trained_on = gpu_types.trained_on(
+                store, store.launched(tasks[0].sweep), hosts, types
+            )
+        needs = room.needs(self._resources, self._nodes, tasks, self._trained_on)
+        for task, need in zip(tasks, needs, strict=True):
+            if len(types) > 1 and len(need.gpu_types) == 1:
+                keys = map(apart_from_mode, task.trials)
+                self._trained_on.update(dict.fromkeys(keys, need.gpu_types[0]))
+        return needs
 
     def _told(self, task: PackTask, need: Need) -> PackTask:
         """The task with what it will have."""
@@ -192,7 +218,7 @@ class RayLauncher:
             self._folder.close()
             raise
         if self._resources.gpus == "auto":
-            needs = room.needs(self._resources, self._nodes, tasks)
+            needs = self._needs(tasks)
             _log.info("gpus: auto: %s", room.chosen(needs))
         # Workers on other nodes look into Tune's folder too: there it must lie in the store.
         parent = None if self._local else tasks[0].store
@@ -284,6 +310,7 @@ def _living_nodes(*, with_gpu_bytes: bool) -> list[Node]:
             memory=node["Resources"].get("memory", 0.0),
             gpu_type=node["Labels"].get(room.GPU_TYPE, ""),
             gpu_bytes=said.get(node["NodeID"], 0),
+            host=node["NodeManagerHostname"],
         )
         for node in nodes
     ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
+from orchestrator.launching import gpu_types
 from orchestrator.launching.worker import PackTask
 from orchestrator.planning import costs
 from orchestrator.planning.host_memory import GB, host_bytes
@@ -33,6 +35,7 @@ class Node:
     gpu_type: str = ""
     gpu_bytes: int = 0
     """Memory of its smallest GPU; 0: unknown."""
+    host: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,52 @@ class Need:
         return f"{self.cpus:g} CPUs and {self.gpus:g} GPUs{of_type}{memory}"
 
 
-def needs(resources: Resources, nodes: Sequence[Node], tasks: Sequence[PackTask]) -> list[Need]:
-    """What each of the tasks needs."""
+def needs(
+    resources: Resources,
+    nodes: Sequence[Node],
+    tasks: Sequence[PackTask],
+    trained_on: Mapping[str, str] = MappingProxyType({}),
+) -> list[Need]:
+    """What each of the tasks needs. Where GPUs are of several types, all modes of a seed get one;
+    `trained_on`: those that are decided (see `gpu_types`)."""
+    types = types_of(resources, nodes)
+    either = [_need(resources, _usable(resources, nodes), task) for task in tasks]
+    if resources.gpus == 0 or len(types) < 2:
+        return either
+    of_type = {name: [node for node in nodes if node.gpu_type == name] for name in types}
+    alone = {name: [_need(resources, of_type[name], task) for task in tasks] for name in types}
+    fitting = [
+        frozenset(
+            name
+            for name in types
+            if any(alone[name][index].fits(n) and _fits_a_gpu(task, n) for n in of_type[name])
+        )
+        for index, task in enumerate(tasks)
+    ]
+    gpus = {name: sum(node.gpus for node in of_type[name]) for name in types}
+    chosen = gpu_types.one_for_each(tasks, gpus, fitting, trained_on)
+    return [
+        replace(alone[name][index], gpu_types=(name,)) if name else either[index]
+        for index, name in enumerate(chosen)
+    ]
+
+
+def _fits_a_gpu(task: PackTask, node: Node) -> bool:
+    """Whether the node's GPUs have the memory, as far as it is known."""
+    planned = max(map(costs.memory_bytes, task.trials)) + _CONTEXT_BYTES
+    return not node.gpu_bytes or planned <= _USABLE * node.gpu_bytes
+
+
+def types_of(resources: Resources, nodes: Sequence[Node]) -> list[str]:
+    """The types of the GPUs that trials may use, where Ray knows them all."""
+    types = {node.gpu_type for node in _usable(resources, nodes)}
+    return [] if "" in types else sorted(types)
+
+
+def _usable(resources: Resources, nodes: Sequence[Node]) -> list[Node]:
+    """Nodes with GPUs, of the types that are allowed."""
     types = resources.gpu_type
-    usable = [n for n in nodes if n.gpus and (not types or n.gpu_type in types)]
-    return [_need(resources, usable, task) for task in tasks]
+    return [n for n in nodes if n.gpus and (not types or n.gpu_type in types)]
 
 
 def _need(resources: Resources, usable: Sequence[Node], task: PackTask) -> Need:

@@ -12,6 +12,7 @@ from orchestrator.errors import UserError
 from orchestrator.reporting.replicates import (
     ACCURACY,
     Replicates,
+    device,
     gather,
     origin,
     paired_values,
@@ -208,6 +209,8 @@ def _row(point: dict[str, str], members: Sequence[Replicates | None], metric: st
     for position, name in enumerate(("code", "data")):
         if len({origin(group.results[0])[position] for group in present}) > 1:
             flags.append(f"the sides were computed with different {name}")
+    if len({device(result) for group in present for result in group.results}) > 1:
+        flags.append("computed on different types of device")
     estimates = tuple(group.estimate(metric) if group else None for group in members)
     return ComparedPoint(point, estimates, differences, tuple(flags))
 

@@ -60,6 +60,12 @@ def origin(result: Result) -> tuple[str, str]:
     return result.digests.get("code", ""), result.digests.get("data", "")
 
 
+def device(result: Result) -> str:
+    """The type of GPU that a result was computed on, as torch names it, or `CPU`."""
+    on_cpu = result.numerics.get("device", "cpu") == "cpu"
+    return "CPU" if on_cpu else str(result.numerics.get("device_name", "unknown GPU"))
+
+
 def paired_values(first: Replicates, second: Replicates, metric: str = ACCURACY) -> list[float]:
     """first − second for each seed that both have.
 

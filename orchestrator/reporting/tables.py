@@ -12,6 +12,7 @@ from orchestrator.reporting import replicates
 from orchestrator.reporting.replicates import Replicates
 from orchestrator.reporting.statistics import Estimate
 from orchestrator.store.records import TrialStatus
+from trainer.grouping import apart_from_mode
 from trainer.results import Result
 from trainer.spec import TrialSpec
 
@@ -61,8 +62,26 @@ def notes(results: Sequence[Result]) -> list[str]:
         digests = {replicates.origin(result)[position] for result in results}
         if len(digests) > 1:
             lines.append(f"results of {len(digests)} versions of the {name}: not averaged together")
+    lines += _mixed_devices(results)
     if inexact := sum(not result.exact for result in results):
         lines.append(f"{inexact} resumed under other numerics (exact: false)")
+    return lines
+
+
+def _mixed_devices(results: Sequence[Result]) -> list[str]:
+    """What to say of results from several types of GPU, which round differently."""
+    types = sorted(set(map(replicates.device, results)))
+    if len(types) < 2:
+        return []
+    of_seed: dict[str, set[str]] = {}
+    for result in results:
+        of_seed.setdefault(apart_from_mode(result.spec), set()).add(replicates.device(result))
+    lines = [f"results of {len(types)} types of device: {', '.join(types)}"]
+    if mixed := sum(len(devices) > 1 for devices in of_seed.values()):
+        lines.append(
+            f"of {mixed} networks and seeds the modes were computed on different types: "
+            "what the devices round differently is in their differences"
+        )
     return lines
 
 

@@ -25,6 +25,7 @@ def run_task(config, tasks, folder):
     time.sleep(1)
     (spec,) = task.trials
     record = {
+        "seed": spec.seed,
         "batch_size": spec.batch_size,
         "gpus": [str(gpu) for gpu in ray.get_gpu_ids()],
         "given": context.get_assigned_resources(),
@@ -130,14 +131,15 @@ def test_at_most_so_many_tasks_run_side_by_side_whatever_is_free(recorded):
     assert most_side_by_side(seen) == 2
 
 
-def test_trials_run_on_gpus_of_the_types_that_are_allowed_and_nowhere_else(recorded):
+def test_trials_run_on_the_types_that_are_allowed_and_the_modes_of_a_seed_on_one_of_them(recorded):
     seen, refused = recorded(
-        'GPUS = [("A100", 4), ("H100", 1), ("H200", 1)]'
+        'GPUS = [("A100", 4), ("H100", 2), ("H200", 2)]'
         + NODES
         + """
-specs = [TrialSpec(dataset="synthetic", seed=seed) for seed in range(4)]
+modes = [TrialSpec(dataset="synthetic", trainable=mode) for mode in ("all", "bn_only")]
+specs = [mode.changed(seed=seed) for mode in modes for seed in range(3)]
 asked = Resources(gpus=1.0, gpu_type=("H100", "H200"))
-seen = [types[record["node"]] for record in launched(specs, asked, cpus=0)]
+seen = [[r["seed"], types[r["node"]]] for r in launched(specs, asked, cpus=0)]
 try:
     launched(specs, Resources(gpu_type=("L40S",)), cpus=0)
 except UserError as error:
@@ -146,8 +148,9 @@ cluster.shutdown()
 print(json.dumps([seen, refused]))
 """
     )
-    assert len(seen) == 4
-    assert set(seen) == {"H100", "H200"}
+    assert len(seen) == 6
+    assert {gpu_type for _, gpu_type in seen} == {"H100", "H200"}
+    assert len(set(map(tuple, seen))) == 3  # both modes of a seed on one type
     assert refused == (
         "resources: no node has 1 CPUs and 1 GPUs of type L40S for a trial; the largest has 2 CPUs "
         "and 4 GPUs (A100, H100, H200); resources.wait: 15m would wait so long for one"

@@ -72,7 +72,7 @@ def test_each_trial_has_a_share_by_its_own_memory_not_by_the_largest_ones():
 
 
 def test_only_nodes_of_the_type_decide_how_a_gpu_is_shared():
-    small = Node(cpus=2, gpus=1, gpu_type="T4", gpu_bytes=2 * GB)
+    small = Node(cpus=2, gpus=1, gpu_bytes=2 * GB)  # of a type that Ray does not know
     assert need_of(Resources(), small, H100).gpus == 1
     need = need_of(Resources(gpu_type=("H100",)), small, H100)
     assert need == Need(cpus=1, gpus=1 / 8, gpu_types=("H100",))

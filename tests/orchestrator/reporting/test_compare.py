@@ -72,6 +72,14 @@ def test_a_point_that_one_side_lacks_has_no_difference():
     assert found.table().rows[1] == ["32", "60.0 (1)", "–", "–"]
 
 
+def test_sides_of_different_types_of_gpu_are_flagged():
+    gpus = [{"device": "cuda", "device_name": name} for name in ("NVIDIA A100", "NVIDIA H100")]
+    first, second = (seeds(BASE, {0: 50.0}, **gpu) for gpu in gpus)
+    found = side_by_side([side("a", first), side("b", second)])
+    assert found.rows[0].flags == ("computed on different types of device",)
+    assert side_by_side([side("a", first), side("b", first)]).rows[0].flags == ()
+
+
 def test_other_code_is_flagged_and_not_averaged():
     runs = [*seeds(BASE, {0: 10.0}, code="a" * 64), *seeds(BASE, {1: 90.0}, code="b" * 64)]
     found = side_by_side([side("a", runs), side("b", seeds(BASE, {0: 11.0}, code="a" * 64))])

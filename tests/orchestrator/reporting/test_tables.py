@@ -80,6 +80,32 @@ def test_results_from_other_data_are_flagged():
     assert "2 versions of the data" in accuracy_table(specs, results, map(status, specs)).notes[0]
 
 
+def test_types_of_gpus_are_noted_and_more_so_between_the_modes_of_a_seed():
+    specs = grid(trainable=["all", "bn_only"], seed=[0, 1])
+    on = {name: {"device": "cuda", "device_name": f"NVIDIA {name}"} for name in ("A100", "H100")}
+
+    def notes_of(*names):
+        results = [made(spec, **on[name]) for spec, name in zip(specs, names, strict=True)]
+        return accuracy_table(specs, results, map(status, specs)).notes
+
+    both = "results of 2 types of device: NVIDIA A100, NVIDIA H100"
+    assert notes_of("A100", "A100", "A100", "A100") == []
+    assert notes_of("A100", "H100", "A100", "H100") == [both]
+    first, second = notes_of("A100", "A100", "A100", "H100")
+    assert first == both
+    assert second.startswith("of 1 networks and seeds the modes were computed on different types:")
+
+
+def test_cpus_of_several_names_are_one_type_beside_gpus():
+    specs = grid(seed=[0, 1])
+    names = ("Xeon", "EPYC")
+    results = [made(s, device_name=name) for s, name in zip(specs, names, strict=True)]
+    assert accuracy_table(specs, results, map(status, specs)).notes == []
+    results[1] = made(specs[1], device="cuda", device_name="NVIDIA L4")
+    (note,) = accuracy_table(specs, results, map(status, specs)).notes
+    assert note == "results of 2 types of device: CPU, NVIDIA L4"
+
+
 def test_a_result_without_exact_resume_is_noted():
     assert "1 resumed" in accuracy_table([BASE], [made(BASE, exact=False)], [status(BASE)]).notes[0]
 
