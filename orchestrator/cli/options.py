@@ -127,7 +127,8 @@ MaxGpuHours = Annotated[
     typer.Option(
         "--max-gpu-hours",
         metavar="HOURS",
-        help="Refuse a plan that is longer; where nobody is asked also one of unknown length.",
+        help="Refuse a plan that is longer, and where nobody is asked one of unknown length; stop "
+        "a launch that takes longer.",
     ),
 ]
 MaxMemory = Annotated[

@@ -42,6 +42,7 @@ def show_json(sweep: Sweep, outcome: Outcome, settings: Settings, tracker: str =
         "launch": outcome.launch,
         "counts": outcome.counts,
         "exit_code": outcome.exit_code,
+        "stop_cause": outcome.stop_cause,
         "seconds": outcome.seconds,
         "untracked_trials": outcome.backlog.trials,
         "curves": as_called(charts(sweep, outcome, settings, tracker)),

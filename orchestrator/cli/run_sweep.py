@@ -15,7 +15,7 @@ from orchestrator.launching import detach as background
 from orchestrator.launching.driver import Outcome
 from orchestrator.launching.rounds import Order
 from orchestrator.library import Sweep
-from orchestrator.planning import described
+from orchestrator.planning import described, limits
 from orchestrator.planning.plan import Plan
 from orchestrator.settings import NOTIFY, Settings, notify_url
 from orchestrator.store.store import Store
@@ -95,6 +95,16 @@ def chosen_launcher(inline: bool, launcher: str) -> str:
     if inline and launcher not in ("", "inline"):
         raise UserError(f"--inline: found --launcher {launcher} too; allowed: one of them")
     return "inline" if inline else launcher or RAY
+
+
+def check_limits(
+    plan: Plan, yes: bool, max_gpu_hours: float | None, max_memory: float | None = None
+) -> None:
+    """Refuse a plan beyond these limits (UserError); say what cannot be checked."""
+    # A launch in the background was asked about before it went there.
+    asks = background.is_child() or (screen.interactive() and not yes)
+    if doubt := limits.check(plan, max_gpu_hours, max_memory, unknown_passes=asks):
+        screen.say(doubt, "yellow")
 
 
 def _check_machine(sweep: Sweep, plan: Plan, settings: Settings) -> None:

@@ -81,6 +81,8 @@ class Outcome:
     """What the tracker lacks; it never changes the exit code."""
     seconds: float
     """How long the launch took."""
+    stop_cause: str = ""
+    """Why the launch stopped itself; see `Stop`."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -141,7 +143,9 @@ def launch(
     statuses = running.statuses()
     observer.update(statuses)
     seconds = time.monotonic() - begun
-    return Outcome(record.number, tuple(statuses), running.stop is not None, backlog, seconds)
+    stop = running.stop
+    cause = stop.cause if stop else ""
+    return Outcome(record.number, tuple(statuses), stop is not None, backlog, seconds, cause)
 
 
 class _Telling(logging.Handler):

@@ -1,4 +1,5 @@
-"""Follows a launch from a thread: shows the trials, and holds back what keeps failing one way."""
+"""Follows a launch from a thread: shows the trials, holds back what keeps failing one way, and
+stops a launch that has spent its GPU-hours."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from orchestrator.errors import UnreachableError
+from orchestrator.launching.budget import Budget
 from orchestrator.launching.rounds import RunningLaunch
 from orchestrator.store import failures
 from orchestrator.store.records import STATES, Launch, TrialStatus
@@ -71,6 +73,7 @@ def _follow(
     pause_s = 1.0
     held: dict[str, str] = {}
     problem, deadline = "", None
+    budget, in_budget = Budget(launch), True
     while not over.wait(pause_s):
         began = time.monotonic()
         try:
@@ -78,6 +81,9 @@ def _follow(
             held = _hold_back(launch, statuses, held, observer)
             observer.update(statuses)
             problem = _say_if_new(problem, forwarder.problem if forwarder else "", observer)
+            if in_budget and budget.spent(statuses):
+                observer.note(budget.stop())
+                in_budget = False
             stop = launch.stop
         except (OSError, UnreachableError) as error:
             observer.note(f"store {launch.store.root}: {error}")

@@ -19,17 +19,22 @@ from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from orchestrator.errors import exit_code_of
+from orchestrator.launching import budget
 from orchestrator.launching.driver import Outcome
 from orchestrator.launching.monitor import Observer
 from orchestrator.store.records import Launch, TrialStatus, count_states
 
-Kind = Literal["done", "failed", "stopped", "incomplete", "stalled"]
+Kind = Literal["done", "failed", "stopped", "incomplete", "stalled", "budget"]
 
 TIMEOUT_S = 5.0
 """So long a webhook has for its answer, and a launch at its end for all that is still under way."""
 STALLED_S = 1800.0
 """A launch of which no trial moves for so long has stalled: the end of an epoch, with its
 evaluation, and the loading of data take less."""
+_ENDS: dict[Kind, str] = {
+    "failed": "ended with failed trials",
+    "budget": "stopped, its GPU-hours are spent",
+}
 _SLACK = ("hooks.slack.com", "hooks.slack-gov.com")
 _MATTERMOST = re.compile(r"/hooks/[a-z0-9]{26}/?$")
 
@@ -93,13 +98,13 @@ class Notifier(Observer):
         kind: Kind = "incomplete"
         if outcome.exit_code == 0:
             kind = "done"
+        elif outcome.stop_cause == budget.CAUSE:
+            kind = "budget"
         elif outcome.stopped:
             kind = "stopped"
         elif outcome.counts["failed"]:
             kind = "failed"
-        self._post(
-            kind, kind if kind != "failed" else "ended with failed trials", outcome.exit_code
-        )
+        self._post(kind, _ENDS.get(kind, kind), outcome.exit_code)
 
     def _tell_once(self, kind: Kind, what: str) -> None:
         if kind not in self._told:

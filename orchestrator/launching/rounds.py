@@ -32,6 +32,8 @@ class Order:
     retry_failed: bool = True
     wait: bool = True
     """Wait for trials that another launch is training."""
+    max_gpu_hours: float | None = None
+    """Once the launch has taken more, its trials end after their step."""
 
 
 @dataclass
@@ -107,11 +109,12 @@ class RunningLaunch:
             if number <= self.begun_with.get(trial_id, 0):
                 continue
             failure = self.store.failure_of(trial_id, number)
-            if failure and (failure.failure != "stopped" or self._began(trial_id, number)):
+            if failure and (failure.failure != "stopped" or self.began(trial_id, number)):
                 here.append(failure)
         return here
 
-    def _began(self, trial_id: str, number: int) -> bool:
+    def began(self, trial_id: str, number: int) -> bool:
+        """Whether the attempt is this launch's."""
         start = liveness.read_start(self.store.attempt_folder(trial_id, number))
         return start is not None and (start.sweep, start.launch) == self.key
 

@@ -164,8 +164,7 @@ class Plan:
     @property
     def gpus(self) -> float:
         """Of each trial; with `gpus: auto` as if there were enough."""
-        several = float(self.resources.processes)
-        return several if self.resources.gpus == "auto" else float(self.resources.gpus)
+        return self.resources.planned_gpus
 
     def groups(self) -> list[Group]:
         """The rows by configuration, in order: replicates follow each other in a plan."""

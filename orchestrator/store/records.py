@@ -105,6 +105,8 @@ class Stop(BaseModel):
     mode: StopMode
     trials: tuple[str, ...] = ()
     """Only these; empty: all."""
+    cause: str = ""
+    """Why a launch has asked itself: `max_gpu_hours`; empty where a person or a signal has."""
     earlier: tuple[Stop, ...] = ()
     """Requests made before that this one does not cover: they stand beside it."""
 

@@ -209,6 +209,11 @@ class Resources:
         return max(self.processes, gpus)
 
     @property
+    def planned_gpus(self) -> float:
+        """GPUs of each trial; with `gpus: auto` as if there were enough."""
+        return float(self.processes if self.gpus == "auto" else self.gpus)
+
+    @property
     def training_cpus(self) -> int:
         """CPUs of a trial beside those of its decoders."""
         return self.cpus * self.ranks

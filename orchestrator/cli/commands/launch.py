@@ -6,13 +6,11 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import options, screen
-from orchestrator.cli.run_sweep import RunOptions, chosen_launcher, run
+from orchestrator.cli import options
+from orchestrator.cli.run_sweep import RunOptions, check_limits, chosen_launcher, run
 from orchestrator.extensions import MLFLOW
-from orchestrator.launching import detach as background
 from orchestrator.launching.rounds import Order
 from orchestrator.library import Sweep
-from orchestrator.planning import limits
 from orchestrator.settings import load as load_settings
 
 EXAMPLES = (
@@ -50,11 +48,8 @@ def launch(
     waiting = [f"resources.wait={wait}"] if wait else []
     sweep = Sweep.load(sweep_file, *overrides, *waiting, data=data_folder)
     plan = sweep.plan(store_folder)
-    # A launch in the background was asked about before it went there.
-    asks = background.is_child() or (screen.interactive() and not yes)
-    if doubt := limits.check(plan, max_gpu_hours, max_memory, unknown_passes=asks):
-        screen.say(doubt, "yellow")
-    order = Order(retry_failed=retry_failed, wait=not no_wait)
+    check_limits(plan, yes, max_gpu_hours, max_memory)
+    order = Order(retry_failed=retry_failed, wait=not no_wait, max_gpu_hours=max_gpu_hours)
     chosen = RunOptions(
         context.obj,
         chosen_launcher(inline, launcher),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import typer
 
 from orchestrator.cli import options, screen
-from orchestrator.cli.run_sweep import RunOptions, chosen_launcher, run
+from orchestrator.cli.run_sweep import RunOptions, check_limits, chosen_launcher, run
 from orchestrator.errors import UserError
 from orchestrator.extensions import MLFLOW
 from orchestrator.launching.rounds import Order
@@ -26,6 +28,7 @@ def resume(
     tracker: options.Tracker = "",
     detach: options.Detach = False,
     no_wait: options.NoWait = False,
+    max_gpu_hours: options.MaxGpuHours = None,
     on_finish: options.OnFinish = "",
     notify: options.Notify = "",
     yes: options.Yes = False,
@@ -48,7 +51,10 @@ def resume(
     sweep = Sweep(launch.sweep)
     if (code := sweep.spec.code) and not (quiet or as_json):
         screen.say(f"code: {code.path.name}, sha256 {code.sha256}, as the store has it")
-    order = Order(trial_ids, wait=not no_wait)
+    plan = sweep.plan(store_folder)
+    wanted = tuple(r for r in plan.rows if not trial_ids or r.trial_id in trial_ids)
+    check_limits(replace(plan, rows=wanted), yes, max_gpu_hours)
+    order = Order(trial_ids, wait=not no_wait, max_gpu_hours=max_gpu_hours)
     chosen = RunOptions(
         context.obj,
         chosen_launcher(inline, launcher),
@@ -60,4 +66,4 @@ def resume(
         on_finish,
         notify,
     )
-    return run(sweep, sweep.plan(store_folder), order, settings, chosen)
+    return run(sweep, plan, order, settings, chosen)

@@ -301,3 +301,22 @@ def test_hours_that_cannot_be_checked_are_refused_where_nobody_is_asked(launch, 
     planned = bnsweep("plan", tiny, "--max-gpu-hours", "1", "--set", "resources.gpus=1")
     assert planned.code == 0
     assert "--max-gpu-hours cannot be checked" in planned.err
+
+
+def test_hours_that_are_spent_pause_a_launch_and_resume_has_a_limit_of_its_own(
+    bnsweep, tiny, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(detach.CHILD, "1")  # its length is unknown, and its parent has asked
+    limit = ("--max-gpu-hours", str(1 / 3600))
+    said = bnsweep("launch", tiny, "--inline", "--set", "epochs=100000", *limit)
+    assert said.code == 4
+    (line,) = [line for line in said.err.splitlines() if " GPU-hours are taken, " in line]
+    assert line.endswith("to go on: bnsweep resume tiny --max-gpu-hours MORE")
+    again = bnsweep("resume", "tiny", "--inline", "--json", *limit)
+    ended = json.loads(again.out.splitlines()[-1])
+    assert (again.code, ended["exit_code"], ended["stop_cause"]) == (4, 4, "max_gpu_hours")
+    store = Store(tmp_path / "runs")
+    attempts = [store.state(spec).attempt for spec in store.newest_launch("tiny").specs]
+    assert attempts == [2, 0]
+    monkeypatch.delenv(detach.CHILD)
+    assert bnsweep("resume", "tiny", "--inline", "-y", *limit).code == 2

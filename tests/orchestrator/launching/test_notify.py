@@ -14,6 +14,7 @@ from orchestrator.launching import notify
 from orchestrator.launching.driver import InlineLauncher
 from orchestrator.launching.monitor import Observer
 from orchestrator.launching.notify import Notifier, message, send, shaped
+from orchestrator.launching.rounds import Order
 from orchestrator.store.records import Launch, TrialStatus
 from orchestrator.sweep.sweep_spec import SweepSpec
 from orchestrator.tracking.memory_tracker import MemoryTracker
@@ -118,6 +119,14 @@ def test_a_launch_that_ends_with_an_error_is_told(tell):
     (sent,) = webhook.messages
     assert (sent["event"], sent["exit_code"]) == ("failed", 3)
     assert "secret" not in json.dumps(sent)
+
+
+def test_a_launch_whose_gpu_hours_are_spent_is_told(tell):
+    with listening() as webhook:
+        tell(webhook.url(), "epochs=100000", order=Order(max_gpu_hours=1 / 3600))
+    (sent,) = webhook.messages
+    assert (sent["event"], sent["exit_code"]) == ("budget", 4)
+    assert "tiny: stopped, its GPU-hours are spent: 1 pending, 1 stopped (" in sent["text"]
 
 
 def test_a_launch_stalls_once_until_a_trial_moves():
