@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -58,3 +59,13 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+
+
+def user_name() -> str:
+    """The user that this process runs as, and not what its environment says; the number of one
+    that has no name, as in many containers."""
+    user = os.geteuid()
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestrator import machine
 from orchestrator.errors import UnreachableError
 from orchestrator.launching.interrupts import Interrupts
 from orchestrator.launching.monitor import Observer, following
@@ -176,6 +177,7 @@ def _record(store: Store, sweep: SweepSpec) -> Launch:
     launch = Launch(
         number=0,
         time_ms=time.time_ns() // 1_000_000,
+        user=machine.user_name(),
         host=socket.gethostname(),
         sweep=sweep.model_copy(update={"files": {}}),  # from here on they are the store's
     )

@@ -147,12 +147,13 @@ def message(
     """What a webhook is sent. `exit_code`: None while the launch runs."""
     counts = count_states(statuses)
     summed = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
-    sweep = launch.sweep.name
+    sweep, by = launch.sweep.name, f" by {launch.user}" if launch.user else ""
     return {
         "event": kind,
-        "text": f"{sweep}: {what}: {summed} (launch {launch.number} on {launch.host})",
+        "text": f"{sweep}: {what}: {summed} (launch {launch.number}{by} on {launch.host})",
         "sweep": sweep,
         "launch": launch.number,
+        "user": launch.user,
         "host": launch.host,
         "counts": counts,
         "exit_code": exit_code,

@@ -19,6 +19,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from orchestrator import machine
 from orchestrator.store.folder import ERROR, HEARTBEAT, START
 from trainer import files, results
 
@@ -45,6 +46,8 @@ class Start(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    user: str = ""
+    """Empty in files of before."""
     host: str
     boot_id: str
     pid_namespace: str
@@ -81,6 +84,7 @@ class Progress(BaseModel):
 def this_process(sweep: str = "", launch: int = 0) -> Start:
     """The calling process as the owner of a claim."""
     return Start(
+        user=machine.user_name(),
         host=socket.gethostname(),
         boot_id=_boot_id(),
         pid_namespace=_pid_namespace(),

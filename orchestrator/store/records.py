@@ -30,6 +30,9 @@ class TrialStatus:
     cause: str = ""
     owner: str = ""
     """Host and process of a running trial."""
+    user: str = ""
+    """Whose process that is; "" of a finished trial, as the next one."""
+    host: str = ""
     gpu: str = ""
     """Index of the GPU that it was given."""
     images_per_second: float | None = None
@@ -78,6 +81,8 @@ class Launch(BaseModel):
     version: int = 2
     number: int
     time_ms: int
+    user: str = ""
+    """Who launched; empty in files of before."""
     host: str
     sweep: SweepSpec
 

@@ -23,7 +23,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +82,15 @@ class Store(StoreFolder):
         """Launches of which nobody knows which trials they name: damaged files, in the store."""
         numbers = (n for n in self.launch_numbers(name) if self.launch(name, n) is None)
         return [f"sweeps/{name}/launches/{number}.json" for number in numbers]
+
+    def running_launches(self, name: str, statuses: Iterable[TrialStatus]) -> list[Launch]:
+        """Launches of the sweep that train some of these trials now, the newest first."""
+        running = [status for status in statuses if status.state == "running"]
+        folders = [self.attempt_folder(status.trial_id, status.attempt) for status in running]
+        starts = [start for folder in folders if (start := liveness.read_start(folder))]
+        numbers = {start.launch for start in starts if start.sweep == name}
+        launches = (self.launch(name, number) for number in sorted(numbers, reverse=True))
+        return [launch for launch in launches if launch is not None]
 
     def record_launch(self, launch: Launch) -> Launch:
         """Store the launch under the next free number, and return it with that number."""
@@ -257,6 +266,8 @@ class Store(StoreFolder):
             test_accuracy=last.metrics.get("test/accuracy") if last else None,
             cause=failure.cause if failure else "",
             owner=start.owner if start else "",
+            user=start.user if start else "",
+            host=start.host if start else "",
             gpu=start.gpu if start else "",
             images_per_second=last.metrics.get("images_per_second") if last else None,
             started_ms=start.time_ms if start else None,

@@ -1,4 +1,5 @@
 import os
+import pwd
 
 import pytest
 
@@ -70,3 +71,15 @@ def test_affinity_alone_counts_too(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
     (tmp_path / "proc/self").mkdir(parents=True)
     assert machine.cpu_count(tmp_path) == 2
+
+
+def test_the_user_is_whom_the_process_runs_as_whatever_its_environment_says(monkeypatch):
+    monkeypatch.setenv("LOGNAME", "somebody")
+    monkeypatch.setenv("USER", "somebody")
+    assert machine.user_name() == pwd.getpwuid(os.geteuid()).pw_name
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_a_user_without_a_name_goes_by_number(alone):
+    become = "import os; from orchestrator import machine; os.seteuid(54321)"
+    assert alone(f"{become}; print(machine.user_name())") == 54321  # in no passwd file

@@ -24,7 +24,7 @@ from orchestrator.launching.board import (
 )
 from orchestrator.settings import load as load_settings
 from orchestrator.store import lookup
-from orchestrator.store.records import Launch, TrialStatus, count_states
+from orchestrator.store.records import Launch, State, TrialStatus, count_states
 from orchestrator.store.store import Store
 from trainer.spec import TrialSpec
 
@@ -72,18 +72,42 @@ def next_command(name: str, statuses: Iterable[TrialStatus]) -> str:
 
 def _show_sweeps(store: Store, as_json: bool) -> None:
     launches = store.newest_launches()
-    sweeps = [(launch, count_states(map(store.state, launch.specs))) for launch in launches]
+    statuses = [[store.state(spec) for spec in launch.specs] for launch in launches]
+    running = [
+        store.running_launches(launch.sweep.name, states)
+        for launch, states in zip(launches, statuses, strict=True)
+    ]
+    sweeps = list(zip(launches, map(count_states, statuses), running, strict=True))
     if as_json:
-        screen.show_json({"sweeps": [{"sweep": x.sweep.name, "counts": n} for x, n in sweeps]})
+        screen.show_json({"sweeps": [_sweep_as_json(*sweep) for sweep in sweeps]})
     elif sweeps:
-        rows = [[x.sweep.name, when(x.time_ms), screen.counts(n)] for x, n in sweeps]
-        screen.show(screen.table(["sweep", "launched", "trials"], rows))
+        rows = [
+            [x.sweep.name, when(x.time_ms), ", ".join(map(_who, by)), screen.counts(n)]
+            for x, n, by in sweeps
+        ]
+        screen.show(screen.table(["sweep", "launched", "run by", "trials"], rows))
     elif store.root.exists() and not store.root.is_dir():
         raise UserError(f"store {store.root}: is not a folder; give another with --store")
     else:
         store.check_version()
         none = "no sweeps in" if store.root.exists() else "there is no store yet at"
         screen.say(f"{none} {store.root}; begin with: bnsweep launch sweeps/quickstart.yaml")
+
+
+def _sweep_as_json(
+    newest: Launch, counts: dict[State, int], running: list[Launch]
+) -> dict[str, Any]:
+    by = running[0] if running else None
+    return {
+        "sweep": newest.sweep.name,
+        "counts": counts,
+        "user": by.user if by else None,
+        "host": by.host if by else None,
+    }
+
+
+def _who(launch: Launch) -> str:
+    return f"{launch.user} on {launch.host}" if launch.user else launch.host
 
 
 def _watch(store: Store, launch: Launch) -> None:
@@ -131,15 +155,16 @@ def _trial_table(launch: Launch, statuses: Iterable[TrialStatus]) -> Any:
 
 
 def progress_or_cause(status: TrialStatus, spec: TrialSpec) -> str:
-    """Of a running trial its speed, time left, place in the epoch and host; of a failed or stopped
-    one the cause."""
+    """Of a running trial its speed, time left, place in the epoch, host and user; of a failed or
+    stopped one the cause."""
     if status.state in ("failed", "stopped"):
         return status.cause
     if status.state != "running":
         return ""
     left, rate = seconds_left(status, spec), status.images_per_second
     parts = [f"{rate:.0f} img/s" if rate else "", f"{clock(left)} left" if left else ""]
-    return ", ".join(part for part in [*parts, *_within_epoch(status), place(status)] if part)
+    parts += [*_within_epoch(status), place(status), f"by {status.user}" if status.user else ""]
+    return ", ".join(part for part in parts if part)
 
 
 def _within_epoch(status: TrialStatus) -> Iterator[str]:

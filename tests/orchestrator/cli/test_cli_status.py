@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import socket
 import time
 
 import pytest
 from made_store import FAILED, FINISHED, PENDING, RUNNING, begun
 
+from orchestrator import machine
 from orchestrator.cli.commands.status import next_command, progress_or_cause
 from orchestrator.launching.board import seconds_left
 from orchestrator.store import liveness, ownership
@@ -21,6 +23,55 @@ def test_status_lists_the_sweeps(bnsweep, launched):
     said = bnsweep("status")
     assert said.out.splitlines()[1].startswith("depth ")
     assert said.out.rstrip().endswith("1 pending, 1 running, 1 finished, 1 failed")
+
+
+def test_status_says_who_runs_what(bnsweep, launched):
+    before = launched.newest_launch("depth")
+    alice = before.model_copy(update={"user": "alice", "host": "node7"})
+    newest = launched.record_launch(alice)  # whose trials have not begun yet
+    said = json.loads(bnsweep("status", "--json").out)["sweeps"]
+    counts = {"pending": 1, "running": 1, "finished": 1, "failed": 1, "stopped": 0}
+    assert said == [{"sweep": "depth", "counts": counts, "user": "", "host": "here"}]
+    assert re.search(r"\d\d:\d\d:\d\d +here +1 pending, ", bnsweep("status").out)
+    begins(launched, PENDING, "depth", newest.number)
+    (said,) = json.loads(bnsweep("status", "--json").out)["sweeps"]
+    assert (said["user"], said["host"]) == ("alice", "node7")
+    assert "alice on node7, here" in bnsweep("status").out
+
+
+def test_a_sweep_whose_trials_another_one_trains_has_no_running_launch(bnsweep, launched):
+    first = launched.newest_launch("depth")
+    sweep = first.sweep.model_copy(update={"name": "other"})
+    launched.record_launch(first.model_copy(update={"sweep": sweep}))
+    depth, other = json.loads(bnsweep("status", "--json").out)["sweeps"]
+    assert other["counts"]["running"] == 1
+    assert (depth["host"], other["host"], other["user"]) == ("here", None, None)
+
+
+def begins(store, spec, sweep, launch):
+    assert ownership.claim(store, spec, liveness.this_process(sweep, launch))
+
+
+def test_a_running_trial_says_whose_it_is_and_where(bnsweep, launched):
+    (trial,) = [
+        trial
+        for trial in json.loads(bnsweep("status", "depth", "--json").out)["trials"]
+        if trial["state"] == "running"
+    ]
+    me = machine.user_name()
+    assert (trial["user"], trial["host"]) == (me, socket.gethostname())
+    text = progress_or_cause(launched.state(RUNNING), RUNNING)
+    assert text.endswith(f"{socket.gethostname()[:16]}, by {me}")
+    assert f"; by {me}" in bnsweep("show", RUNNING.trial_id).out
+
+
+def test_a_start_of_before_names_no_user(launched):
+    folder = launched.attempt_folder(RUNNING.trial_id, 1)
+    start = json.loads((folder / "start.json").read_bytes())
+    assert start.pop("user") == machine.user_name()
+    assert start["host"] == socket.gethostname()
+    (folder / "start.json").write_text(json.dumps(start))
+    assert (launched.state(RUNNING).user, launched.state(RUNNING).state) == ("", "running")
 
 
 def test_status_of_an_empty_store_says_how_to_begin(bnsweep):

@@ -8,7 +8,7 @@ import time
 import pytest
 from webhook import listening
 
-from orchestrator import Sweep, launch
+from orchestrator import Sweep, launch, machine
 from orchestrator.errors import UnreachableError
 from orchestrator.launching import notify
 from orchestrator.launching.driver import InlineLauncher
@@ -72,12 +72,14 @@ def test_a_launch_that_is_done_is_told_once(tell):
     assert notes == []
     (sent,) = webhook.messages
     text = sent.pop("text")
-    assert text.startswith("tiny: done: 2 finished (launch 1 on ")
-    assert sent.pop("host") in text
+    me = machine.user_name()
+    assert text == f"tiny: done: 2 finished (launch 1 by {me} on {socket.gethostname()})"
     assert sent == {
         "event": "done",
         "sweep": "tiny",
         "launch": 1,
+        "user": me,
+        "host": socket.gethostname(),
         "counts": outcome.counts,
         "exit_code": 0,
     }
