@@ -1,9 +1,9 @@
-"""The test metrics: one pass without gradients, sums kept on the device and read once."""
+"""Test and validation metrics: a pass without gradients, sums kept on the device and read once."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -18,30 +18,35 @@ TOP = 5
 def evaluate(
     model: nn.Module,
     forward: Callable[[Tensor], Tensor],
-    split: Evaluation,
+    splits: Mapping[str, Evaluation],
     classes: int,
     ranks: Ranks = ALONE,
 ) -> dict[str, float]:
-    """`test/loss` (mean cross-entropy) and `test/accuracy` in %, with top 5 where classes > 5.
+    """Of each split, such as `test`: `test/loss` (mean cross-entropy) and `test/accuracy` in %,
+    with top 5 where classes > 5.
 
     `forward` maps images [b, 3, side, side] to fp32 logits [b, classes]; `model` is in eval mode
     meanwhile, so that BatchNorm uses its running statistics. `ranks`: with whom the batches are
     shared, who call `batch_sums` and gather, too.
     """
-    return evaluate_many(model, lambda images: [forward(images)], split, classes, ranks)[0]
+    return evaluate_many(model, lambda images: [forward(images)], splits, classes, ranks)[0]
 
 
 def evaluate_many(
     model: nn.Module,
     forwards: Callable[[Tensor], Iterable[Tensor]],
-    split: Evaluation,
+    splits: Mapping[str, Evaluation],
     classes: int,
     ranks: Ranks = ALONE,
 ) -> list[dict[str, float]]:
     """The same for several networks at once: `forwards` gives the logits of each."""
-    sums = ranks.gathered(batch_sums(model, forwards, split, ranks))
-    totals = functools.reduce(torch.add, sums)
-    return [_metrics(total / split.count, classes) for total in totals]
+    found: list[dict[str, float]] = []
+    for name, split in splits.items():
+        sums = ranks.gathered(batch_sums(model, forwards, split, ranks))
+        totals = functools.reduce(torch.add, sums)
+        of_split = [_metrics(name, total / split.count, classes) for total in totals]
+        found = [a | b for a, b in zip(found, of_split, strict=True)] if found else of_split
+    return found
 
 
 def batch_sums(
@@ -61,10 +66,10 @@ def batch_sums(
         ]
 
 
-def _metrics(means: Tensor, classes: int) -> dict[str, float]:
+def _metrics(split: str, means: Tensor, classes: int) -> dict[str, float]:
     loss, top1, top5 = means.tolist()
-    metrics = {"test/loss": loss, "test/accuracy": 100 * top1}
-    return metrics | ({"test/accuracy_top5": 100 * top5} if classes > TOP else {})
+    metrics = {f"{split}/loss": loss, f"{split}/accuracy": 100 * top1}
+    return metrics | ({f"{split}/accuracy_top5": 100 * top5} if classes > TOP else {})
 
 
 def _sums(logits: Tensor, labels: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ STEP_FIELDS = frozenset(
         "classes",
         "image_size",
         "train_subset",
+        "validation",
         "batch_size",
         "bn_batch",
         "epochs",

@@ -74,7 +74,7 @@ def line_for_people(record: Record, epochs: int) -> str:
     """The record in a line, as a log shows it; `epochs`: how many the trial has."""
     values = record.metrics
     parts = [f"epoch {record.epoch:>3}/{epochs}"]
-    for split in ("train", "test"):
+    for split in ("train", "validation", "test"):
         if f"{split}/loss" in values:
             loss, accuracy = values[f"{split}/loss"], values[f"{split}/accuracy"]
             parts.append(f"{split} loss {loss:.4f}, accuracy {accuracy:5.2f} %")

@@ -133,6 +133,9 @@ class TrialSpec(BaseModel):
     image_size: Side = 0
     shorter_side: Side = 0
     train_subset: Annotated[int, Field(ge=0, le=MAX_IMAGES)] = 0
+    validation: Annotated[int, Field(ge=0, le=MAX_IMAGES)] = 0
+    """So many training images, the same for every trial of a data set, are never trained on and
+    evaluated beside the test images; a `train_subset` is of the others."""
     trainable: Trainable = "all"
     k: Annotated[int, Field(ge=0, le=MAX_K)] = 0
     seed: NonNegative = 0
@@ -375,9 +378,8 @@ def _data_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:
         yield "shorter_side", f"found {spec.shorter_side}; allowed: {allowed}"
     if spec.crop_scale != _defaults()["crop_scale"] and data.storage != "folder":
         yield "crop_scale", f"only means something for folders of images, not {name}"
-    images = data.train_images
-    if spec.train_subset > images > 0 and data.storage != "generated":
-        yield "train_subset", f"found {spec.train_subset}; allowed: up to the {images} of {name}"
+    made = data.storage == "generated" and spec.train_subset  # as many images as it takes
+    yield from image_problems(spec, 0 if made else data.train_images, classes_of(spec))
     if name not in DATA_SETS or spec.model not in NETWORKS:
         return
     size, (low, high) = image_size_of(spec), NETWORKS[spec.model].sides
@@ -388,6 +390,20 @@ def _data_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:
             f"found images of {size}x{size} pixels; allowed for {spec.model}: "
             f"{low}x{low} to {high}x{high}",
         )
+
+
+def image_problems(spec: TrialSpec, images: int, classes: int) -> Iterator[tuple[str, str]]:
+    """Whether a data set of so many training images and classes (0: not known) has as many as the
+    spec trains on and keeps for validation."""
+    name, kept = spec.dataset, spec.validation
+    if spec.train_subset > images > 0:
+        yield "train_subset", f"found {spec.train_subset}; allowed: up to the {images} of {name}"
+    elif 0 < kept < classes:
+        yield "validation", f"found {kept}; allowed: 0, or at least {classes}, one for each class"
+    elif images and kept > (most := images - (spec.train_subset or classes)):
+        why = f"beside train_subset: {spec.train_subset}"
+        why = why if spec.train_subset else "so that each class keeps one to train on"
+        yield "validation", f"found {kept}; allowed: up to {most} of the {images} of {name}, {why}"
 
 
 def _batch_problems(spec: TrialSpec) -> Iterator[tuple[str, str]]:

@@ -181,7 +181,7 @@ class Trial:
     def _test(self) -> dict[str, float]:
         learner, classes = self.learner, classes_of(self.spec)
         learner.ranks.share([learner.flat.statistics])
-        return evaluate(learner.model, learner.forward, self.data.test, classes, learner.ranks)
+        return evaluate(learner.model, learner.forward, self.data.evaluated, classes, learner.ranks)
 
     def record(self, metrics: dict[str, float], tested: dict[str, float]) -> None:
         """Write the checkpoint, which holds the epoch's record, then the journal's line."""

@@ -63,9 +63,9 @@ def _flops_per_image(spec: TrialSpec) -> int:
 
 
 def training_images(spec: TrialSpec) -> int | None:
-    """Number of images in an epoch; None where only the data tells."""
+    """Images in an epoch, those for validation not among them; None: only the data tells."""
     known = data_set(spec.dataset).train_images or described.training_images(spec)
-    return spec.train_subset or known or None
+    return spec.train_subset or (known - spec.validation if known else None)
 
 
 def training_flops(spec: TrialSpec) -> float:

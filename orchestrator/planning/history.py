@@ -22,6 +22,7 @@ _SAME = (
     "data_id",
     "image_size",
     "train_subset",
+    "validation",
     "trainable",
     "precision",
 )

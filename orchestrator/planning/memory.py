@@ -62,8 +62,10 @@ def memory_bytes(spec: TrialSpec) -> int:
         spec.group_size * frozen,
         spec.group_size * images + max(_alive_training(layers, spec, element), default=0),
     )
+    data_set = DATA_SETS[spec.dataset]
+    validated = min(spec.validation, data_set.evaluation_batch)
     passes = max(
-        DATA_SETS[spec.dataset].evaluated_together * frozen,
+        max(data_set.evaluated_together, validated) * frozen,
         training + waiting + _sum(spec, gradients),
     )
     buffers = max(passes + kernels + cast, FP32 * gradients * _update_copies(spec))

@@ -18,7 +18,9 @@ from trainer.spec import TrialSpec
 
 COUNTS = ("total", "trainable", "bn", "output", "shortcut")
 METRICS = (
-    *("train/loss", "train/accuracy", "test/loss", "test/accuracy", "test/accuracy_top5"),
+    *("train/loss", "train/accuracy"),
+    *("validation/loss", "validation/accuracy", "validation/accuracy_top5"),
+    *("test/loss", "test/accuracy", "test/accuracy_top5"),
     "images_per_second",
 )
 """Without the learning rate, which in `results` is the spec's."""

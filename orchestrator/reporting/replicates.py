@@ -10,6 +10,7 @@ from trainer.results import Result
 from trainer.spec import TrialSpec, default_milestones
 
 ACCURACY = "test/accuracy"
+VALIDATION_ACCURACY = "validation/accuracy"
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def build(sweep: SweepResults, out: Path) -> Path:
         *_summary(sweep),
         page.heading("Accuracy"),
         page.table(sweep.accuracy_table()),
+        *_validation(sweep),
         *(page.picture((out / f"{f.name}.svg").read_bytes(), f.name, f.caption) for f in figures),
         page.heading("Against the paper"),
         *_against_the_paper(judged, checked, rows),
@@ -63,6 +64,21 @@ def _summary(sweep: SweepResults) -> list[str]:
         missing = f"Not complete: {len(sweep.unfinished)} trials have no result (listed below)."
         parts += [page.note([missing]), page.table(missing_table(sweep))]
     return parts
+
+
+def _validation(sweep: SweepResults) -> list[str]:
+    """What the validation accuracy is, and how high; nothing where no trial keeps images for it."""
+    table = sweep.validation_table()
+    if table is None:
+        return []
+    numbers = sorted({spec.validation for spec in sweep.specs if spec.validation})
+    text = (
+        f"Validation: {' or '.join(f'{number:,}' for number in numbers)} of the training images, "
+        "the classes in equal shares, on which none of these trials trains. They are the same for "
+        "all trials of a data set, whatever the seed. Whoever chooses by this accuracy finds the "
+        "test accuracy of what was chosen free of the luck of the choice."
+    )
+    return [page.paragraph(text), page.table(table)]
 
 
 def missing_table(sweep: SweepResults) -> Table:

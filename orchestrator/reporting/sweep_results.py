@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.reporting import probe_results
 from orchestrator.reporting.probe_results import ProbedConfiguration
-from orchestrator.reporting.replicates import Replicates, gather
+from orchestrator.reporting.replicates import VALIDATION_ACCURACY, Replicates, gather
 from orchestrator.reporting.tables import Table, accuracy_table
 from orchestrator.store import lookup
 from orchestrator.store.records import Launch, TrialStatus
@@ -42,6 +42,13 @@ class SweepResults:
     def accuracy_table(self) -> Table:
         """Test accuracy by configuration."""
         return accuracy_table(self.specs, self.results, self.statuses)
+
+    def validation_table(self) -> Table | None:
+        """Accuracy on the images for validation, of the trials that keep some; None: none does."""
+        specs = [spec for spec in self.specs if spec.validation]
+        if not specs:
+            return None
+        return accuracy_table(specs, self.results, self.statuses, VALIDATION_ACCURACY)
 
 
 def read(store: Store, sweep_name: str) -> SweepResults:

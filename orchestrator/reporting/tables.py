@@ -28,9 +28,12 @@ class Table:
 
 
 def accuracy_table(
-    specs: Sequence[TrialSpec], results: Sequence[Result], statuses: Iterable[TrialStatus]
+    specs: Sequence[TrialSpec],
+    results: Sequence[Result],
+    statuses: Iterable[TrialStatus],
+    metric: str = replicates.ACCURACY,
 ) -> Table:
-    """Test accuracy by configuration: a row for each point of the other axes, a column a mode.
+    """Accuracy by configuration: a row for each point of the other axes, a column a mode.
 
     A cell is `mean ± standard deviation (n)`; where seeds are missing `(n of all)`, and where none
     has finished the states of its trials.
@@ -38,7 +41,8 @@ def accuracy_table(
     axes = replicates.varied(specs)
     rows = [name for name in axes if name != "trainable"] or ["model"]
     modes = list(dict.fromkeys(spec.mode for spec in specs))
-    columns = modes if "trainable" in axes else ["test accuracy"]
+    name = metric.replace("/", " ")
+    columns = modes if "trainable" in axes else [name]
     states = {status.trial_id: status.state for status in statuses}
     cells: dict[tuple[str, ...], dict[str, list[TrialSpec]]] = {}
     for spec in specs:
@@ -47,11 +51,11 @@ def accuracy_table(
         cells.setdefault(point, {}).setdefault(column, []).append(spec)
     finished = {result.trial_id: result for result in results}
     body = [
-        [*point, *(_cell(by_mode.get(column, []), finished, states) for column in columns)]
+        [*point, *(_cell(by_mode.get(column, []), finished, states, metric) for column in columns)]
         for point, by_mode in cells.items()
     ]
     known = [finished[spec.trial_id] for spec in specs if spec.trial_id in finished]
-    title = "Test accuracy in %, mean ± standard deviation over seeds (n)"
+    title = f"{name.capitalize()} in %, mean ± standard deviation over seeds (n)"
     return Table(title, [*rows, *columns], body, notes(known))
 
 
@@ -86,18 +90,18 @@ def _mixed_devices(results: Sequence[Result]) -> list[str]:
 
 
 def _cell(
-    specs: Sequence[TrialSpec], finished: dict[str, Result], states: Mapping[str, str]
+    specs: Sequence[TrialSpec], finished: dict[str, Result], states: Mapping[str, str], metric: str
 ) -> str:
     results = [finished[spec.trial_id] for spec in specs if spec.trial_id in finished]
     groups = replicates.gather(results)
     if groups:
-        return "; ".join(_group(group, len(specs)) for group in groups)
+        return "; ".join(_group(group, len(specs), metric) for group in groups)
     counts = Counter(states.get(spec.trial_id, "pending") for spec in specs)
     return ", ".join(f"{n} {state}" if n > 1 else state for state, n in counts.items()) or "–"
 
 
-def _group(group: Replicates, expected: int) -> str:
-    estimate = group.estimate()
+def _group(group: Replicates, expected: int, metric: str) -> str:
+    estimate = group.estimate(metric)
     if estimate is None:
         return "no accuracy"
     count = str(estimate.n) if estimate.n == expected else f"{estimate.n} of {expected}"

@@ -27,6 +27,8 @@ class TrialStatus:
     """The last completed epoch; None before the first evaluation."""
     epochs: int = 0
     test_accuracy: float | None = None
+    validation_accuracy: float | None = None
+    """Of a trial that keeps training images for validation; both in percent."""
     cause: str = ""
     owner: str = ""
     """Host and process of a running trial."""

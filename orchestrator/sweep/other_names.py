@@ -13,6 +13,8 @@ _NAMES = {
     "classes": "n_classes nb_classes num_classes",
     "image_size": "img_size imgsz input_size resolution",
     "train_subset": "limit_train n_train num_train subset",
+    "validation": "holdout n_val n_valid num_val val val_size valid valid_size validation_size "
+    "validation_split",
     "trainable": "freeze freezing frozen mode train_mode unfreeze",
     "init": "init_method initialisation initialization initializer weight_init",
     "bn_eps": "bn_epsilon eps epsilon",

@@ -17,7 +17,7 @@ from orchestrator.sweep.problems import Problems
 from orchestrator.sweep.yaml_text import Node
 from trainer import data_sets, own_code
 from trainer.networks.descriptions import NETWORKS
-from trainer.spec import TrialSpec
+from trainer.spec import TrialSpec, image_problems
 
 KEY = "code"
 KINDS = {
@@ -69,9 +69,8 @@ class DescribedCode:
         if depths is not None and spec.depth not in depths:
             allowed = ", ".join(map(str, depths))
             yield "depth", f"found {spec.depth}; allowed for {spec.model}: {allowed}"
-        if data and spec.train_subset > data.train_images > 0:
-            allowed = f"up to the {data.train_images} of {spec.dataset}"
-            yield "train_subset", f"found {spec.train_subset}; allowed: {allowed}"
+        if data:
+            yield from image_problems(spec, data.train_images, data.classes)
         yield from _side_problems(spec, network, data)
 
 

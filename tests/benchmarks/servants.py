@@ -56,7 +56,8 @@ class OurTrial:
             losses[step], hits[step] = self.learner.step(images, labels, 0.1, self.number)
             self.number += 1
         assert losses.isfinite().all()
-        evaluate(self.learner.model, self.learner.forward, self._test(steps * BATCH // 5), 10)
+        tested = {"test": self._test(steps * BATCH // 5)}
+        evaluate(self.learner.model, self.learner.forward, tested, 10)
         return clock() - start
 
     def _test(self, images: int) -> Any:

@@ -29,7 +29,7 @@ def live(spec: TrialSpec, evaluated: bool | Data, kernels: str) -> None:
     """What a trial does with its network, on blank images."""
     learner = Learner(spec, torch.device("cpu"), kernels)
     if isinstance(evaluated, Data):
-        evaluate(learner.model, learner.forward, evaluated.test, classes_of(spec))
+        evaluate(learner.model, learner.forward, evaluated.evaluated, classes_of(spec))
     elif evaluated:
         learner.model.eval()
         with torch.inference_mode():

@@ -154,6 +154,9 @@ def test_what_a_step_costs_follows_from_what_has_a_gradient():
         ("{model: tiny, depth: 1}", "found images of 32x32 pixels; allowed for tiny: 8x8 to 16x16"),
         ("{model: tiny, depth: 1, dataset: stripes, classes: 4}", "is given by dataset: stripes"),
         ("{model: tiny, depth: 1, dataset: stripes, train_subset: 97}", "up to the 96 of stripes"),
+        ("{model: tiny, depth: 1, dataset: stripes, validation: 94}",
+         "base.validation: found 94; allowed: up to 93 of the 96 of stripes, so that each class "
+         "keeps one to train on"),
         ("{model: tiny, depth: 1, dataset: stripes, trainable: stay_put}",
          "stay_put needs shortcuts, and tiny has none"),
         ("{model: tiny, depth: 2, width: 4, dataset: stripes, trainable: random_k, k: 28}",

@@ -34,7 +34,7 @@ def scores(images: Tensor) -> Tensor:
 
 
 def test_loss_and_accuracies_are_means_over_images_not_over_batches() -> None:
-    metrics = evaluate(nn.Linear(1, 1), scores, Split(), classes=7)
+    metrics = evaluate(nn.Linear(1, 1), scores, {"test": Split()}, classes=7)
     images = torch.arange(7).float().view(-1, 1, 1, 1)
     expected = nn.functional.cross_entropy(scores(images), LABELS)
     assert metrics["test/loss"] == pytest.approx(float(expected), rel=1e-6)
@@ -46,7 +46,9 @@ def test_top_five_is_left_out_where_it_means_nothing() -> None:
     def first_four(images: Tensor) -> Tensor:
         return torch.zeros(len(images), 7)
 
-    assert "test/accuracy_top5" not in evaluate(nn.Linear(1, 1), first_four, Split(), classes=5)
+    assert "test/accuracy_top5" not in evaluate(
+        nn.Linear(1, 1), first_four, {"test": Split()}, classes=5
+    )
 
 
 def test_the_model_is_in_evaluation_mode_and_nothing_is_recorded_for_a_gradient() -> None:
@@ -59,6 +61,6 @@ def test_the_model_is_in_evaluation_mode_and_nothing_is_recorded_for_a_gradient(
         seen.append(model.training or logits.requires_grad)
         return logits
 
-    evaluate(model, forward, Split(), classes=7)
+    evaluate(model, forward, {"test": Split()}, classes=7)
     assert seen == [False] * 3
     assert torch.equal(model[0].running_mean, torch.zeros(7))

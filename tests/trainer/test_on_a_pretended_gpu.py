@@ -109,7 +109,7 @@ def test_an_evaluation_waits_for_the_gpu_once_at_its_end(tmp_path: Path) -> None
         return learner.forward(images)
 
     with OnTheGpu(), pytest.raises(NotImplementedError, match="no data"):
-        evaluate(learner.model, forward, test, 10)
+        evaluate(learner.model, forward, {"test": test}, 10)
     assert sum(seen) == test.count
 
 

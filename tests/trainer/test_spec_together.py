@@ -33,6 +33,21 @@ from trainer.spec import TrialSpec
         ),
         ({"depth": 3}, "depth: found 3; allowed for cifar_resnet: 6D+2, the nearest 8 and 14"),
         ({"data_id": "x"}, "data_id: is given by dataset: cifar10"),
+        ({"validation": 5}, "validation: found 5; allowed: 0, or at least 10, one for each class"),
+        (
+            {"validation": 49_991},
+            "validation: found 49991; allowed: up to 49990 of the 50000 of cifar10, so that each "
+            "class keeps one to train on",
+        ),
+        (
+            {"validation": 5000, "train_subset": 45_001},
+            "validation: found 5000; allowed: up to 4999 of the 50000 of cifar10, beside "
+            "train_subset: 45001",
+        ),
+        (
+            {"dataset": "synthetic", "validation": 600},
+            "validation: found 600; allowed: up to 502 of the 512 of synthetic",
+        ),
     ],
 )
 def test_fields_that_contradict_each_other_are_refused(fields, problem) -> None:
@@ -49,6 +64,16 @@ def test_fields_that_contradict_each_other_are_refused(fields, problem) -> None:
         {"nesterov": True},
         {"dataset": "image_folder", "data_id": "flowers", "classes": 3, "image_size": 64},
         {"dataset": "imagenet", "model": "imagenet_resnet", "depth": 18},
+        {"validation": 5000, "train_subset": 45_000},
+        {"validation": 49_990},
+        {"dataset": "synthetic", "validation": 600, "train_subset": 300},
+        {
+            "dataset": "image_folder",
+            "data_id": "a",
+            "classes": 3,
+            "image_size": 64,
+            "validation": 600,
+        },
     ],
 )
 def test_fields_that_fit_are_accepted(fields) -> None:

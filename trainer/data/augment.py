@@ -70,16 +70,19 @@ class Plan:
 
 @dataclass(frozen=True)
 class Resident:
-    """A split on the device: `pixels` [n, side, side, 3] uint8 with its padding, `labels` [n]."""
+    """Images on the device: `pixels` [n, side, side, 3] uint8 with their padding, `labels` [n]."""
 
     pixels: Tensor
     labels: Tensor
     padding: int
     normalise: Normaliser
+    members: Tensor | None = None
+    """The split's images among them, by number, on the CPU; None: all. So what is left out needs
+    no copy of the others, which all trials on a node share."""
 
     @property
     def count(self) -> int:
-        return len(self.labels)
+        return len(self.labels if self.members is None else self.members)
 
     @property
     def padded_side(self) -> int:
@@ -89,6 +92,7 @@ class Resident:
         """The order, crops, flips and brightness of `epoch` (counted from 1)."""
         count, device = self.count, self.labels.device
         order = torch.randperm(count, generator=seeding.generator(spec.seed, "order", epoch))
+        order = order if self.members is None else self.members[order]
         draw = seeding.generator(spec.seed, "augment", epoch)  # all is drawn, used or not, so that
         offsets = torch.randint(2 * self.padding + 1, (count, 2), generator=draw)  # fields do not
         mirrored = torch.randint(2, (count, 1, 1, 1), generator=draw).bool()  # shift each other
@@ -109,7 +113,7 @@ class Resident:
         return self.normalise(crops, brightness), labels
 
     def plain_batch(self, first: int, last: int) -> tuple[Tensor, Tensor]:
-        """Images first..last as they are, in their own order."""
+        """Images first..last of all as they are, in their own order."""
         return self.normalise(self.pixels[first:last]), self.labels[first:last]
 
     def crop(self, corners: Tensor) -> Tensor:

@@ -51,9 +51,11 @@ class Listing:
     decoder: Decoder = "pil"
     shorter_side: int = 0
 
-    def first(self, count: int) -> Listing:
-        """The first `count` images."""
-        return replace(self, files=self.files[:count], labels=self.labels[:count])
+    def only(self, members: NDArray[np.int64]) -> Listing:
+        """These images, in this order."""
+        numbers = members.tolist()
+        files, labels = ([all[n] for n in numbers] for all in (self.files, self.labels))
+        return replace(self, files=files, labels=labels)
 
     def images(self, indices: Sequence[int]) -> Files:
         """These images, for a task."""
@@ -132,6 +134,8 @@ class Source:
     """The images of a split, how they become pixels, and where."""
 
     listing: Listing | StoredListing
+    split: str
+    """Which of the folder's images they are; their number tells the rest."""
     digest: str
     """Of the folder's content."""
     decoder: str
@@ -148,7 +152,7 @@ class Source:
     def stream(self, *what: object) -> str:
         """The name under which trials share decoded chunks: equal for equal pixels alone."""
         count = len(self.listing.labels)
-        key = [self.digest, count, self.decoder, self.shorter_side, CHUNK, *what]
+        key = [self.digest, self.split, count, self.decoder, self.shorter_side, CHUNK, *what]
         return f"stream-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}"
 
     def batches(
@@ -240,7 +244,7 @@ class FolderTraining:
 
 @dataclass(frozen=True)
 class FolderEvaluation:
-    """Test batches: shorter side to 256/224 of the image size, centre crop."""
+    """Unaugmented batches: shorter side to 256/224 of the image size, centre crop."""
 
     source: Source
     spec: TrialSpec

@@ -110,7 +110,8 @@ def synthetic(spec: TrialSpec, _root: Path) -> Splits:
         return Arrays(np.clip(noisy, 0, 255).astype(np.uint8), labels.astype(np.int64))
 
     sizes = DATA_SETS[spec.dataset]
-    return split(spec.train_subset or sizes.train_images, 1), split(sizes.test_images, 2)
+    wanted = spec.train_subset + spec.validation if spec.train_subset else sizes.train_images
+    return split(wanted, 1), split(sizes.test_images, 2)
 
 
 def cifar(spec: TrialSpec, root: Path) -> Splits:

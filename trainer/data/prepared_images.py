@@ -46,9 +46,10 @@ class StoredListing:
     places: NDArray[np.int64]
     labels: list[int]
 
-    def first(self, count: int) -> StoredListing:
-        """The first `count` images."""
-        return replace(self, places=self.places[:count], labels=self.labels[:count])
+    def only(self, members: NDArray[np.int64]) -> StoredListing:
+        """These images, in this order."""
+        labels = [self.labels[n] for n in members.tolist()]
+        return replace(self, places=self.places[members], labels=labels)
 
     def images(self, indices: Sequence[int]) -> Stored:
         """These images, for a task."""

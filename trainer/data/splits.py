@@ -1,4 +1,4 @@
-"""A trial's data: two splits that give batches on the device, and the digest of their content."""
+"""A trial's data: splits that give batches on the device, and the digest of their content."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,8 +18,8 @@ from trainer.data.decoding import Decoder, choose, described
 from trainer.data.image_folder import Listing, Source
 from trainer.data.in_memory import Arrays, arrays
 from trainer.data.prepared_images import StoredListing
+from trainer.data.validation import Indices, divide
 from trainer.data_sets import DATA_SETS
-from trainer.errors import DataError
 from trainer.spec import TrialSpec
 
 IMAGE_FIELDS = (
@@ -28,6 +29,7 @@ IMAGE_FIELDS = (
     "image_size",
     "shorter_side",
     "train_subset",
+    "validation",
     "crop_padding",
     "normalisation",
 )
@@ -56,7 +58,7 @@ class Training(Protocol):
 
 
 class Evaluation(Protocol):
-    """The test split."""
+    """The test images, or those for validation."""
 
     @property
     def count(self) -> int:
@@ -71,8 +73,16 @@ class Data:
     train: Training
     test: Evaluation
     digest: str
+    """Of the whole data set, however it is split."""
     decoder: str = ""
     """What decodes the images while training, with its version; empty: they are in memory."""
+    validation: Evaluation | None = None
+    """Training images that are never trained on."""
+
+    @property
+    def evaluated(self) -> dict[str, Evaluation]:
+        """What is evaluated after each epoch, by the name that its metrics begin with."""
+        return {"test": self.test} | ({"validation": self.validation} if self.validation else {})
 
     def of(self, spec: TrialSpec) -> Data | None:
         """These images, held once, for another trial; None where it needs others."""
@@ -108,7 +118,7 @@ class ResidentTraining:
 
 @dataclass(frozen=True)
 class ResidentEvaluation:
-    """Test batches out of images that lie on the device."""
+    """Unaugmented batches out of images that lie on the device."""
 
     images: Resident
     batch: int
@@ -141,18 +151,17 @@ def load(
     if data_set.storage == "folder":
         return _folder_data(spec, root, place, Decoders(workers), choose(decoder))
     prepared = arrays(spec, root)
-    train, test = prepared.train, prepared.test
-    if data_set.storage != "generated" and spec.train_subset > len(train.labels):
-        raise DataError(
-            f"data set {spec.dataset}: {len(train.labels)} training images, "
-            f"train_subset: {spec.train_subset}"
-        )
-    if spec.train_subset:
-        train = Arrays(train.images[: spec.train_subset], train.labels[: spec.train_subset])
+    images, batch = prepared.train, data_set.evaluation_batch
+    train, validation = divide(images.labels, spec, f"data set {spec.dataset}")
     return Data(
-        ResidentTraining(_resident(train, spec, spec.crop_padding, place), spec),
-        ResidentEvaluation(_resident(test, spec, 0, place), data_set.evaluation_batch),
+        ResidentTraining(_training(images, train, spec, place), spec),
+        ResidentEvaluation(_resident(prepared.test, spec, 0, place), batch),
         prepared.digest,
+        validation=ResidentEvaluation(
+            _resident(_without_padding(images, validation, spec), spec, 0, place), batch
+        )
+        if spec.validation
+        else None,
     )
 
 
@@ -160,32 +169,47 @@ def _folder_data(
     spec: TrialSpec, root: Path, device: torch.device, decoders: Decoders, decoder: Decoder
 ) -> Data:
     """From the copy that `bnsweep prepare` made, if there is one, else from the folder itself."""
-    train: Listing | StoredListing
+    images: Listing | StoredListing
     test: Listing | StoredListing
     if prepared := prepared_images.find(spec, root):
-        train, test = prepared.train, prepared.test
+        images, test = prepared.train, prepared.test
         digest, decoded_by = prepared.digest, prepared.decoder
     else:
         files = image_folder.scan(spec, root)
         digest, decoded_by = image_folder.digest(files, root, decoders), described(decoder)
-        train, test = (
+        images, test = (
             replace(split, decoder=decoder, shorter_side=spec.shorter_side) for split in files
         )
-    if spec.train_subset > len(train.labels):
-        raise DataError(
-            f"{image_folder.folder_of(spec, root)}: {len(train.labels)} images, "
-            f"train_subset: {spec.train_subset}"
-        )
-    if spec.train_subset:
-        train = train.first(spec.train_subset)
+    train, validation = divide(images.labels, spec, str(image_folder.folder_of(spec, root)))
     normalise = Normaliser.of(spec.normalisation, device)
-    source = Source(train, digest, decoded_by, spec.shorter_side, decoders, normalise, device)
+
+    def source(listing: Listing | StoredListing, split: str) -> Source:
+        side = spec.shorter_side
+        return Source(listing, split, digest, decoded_by, side, decoders, normalise, device)
+
+    kept = source(images.only(validation), f"validation {spec.validation}")
     return Data(
-        image_folder.FolderTraining(source, spec),
-        image_folder.FolderEvaluation(replace(source, listing=test), spec),
+        image_folder.FolderTraining(source(images.only(train), f"train {spec.validation}"), spec),
+        image_folder.FolderEvaluation(source(test, "test"), spec),
         digest,
         decoded_by,
+        image_folder.FolderEvaluation(kept, spec) if spec.validation else None,
     )
+
+
+def _training(images: Arrays, members: Indices, spec: TrialSpec, device: torch.device) -> Resident:
+    """The images up to the last that is trained on; the device need not hold the others."""
+    end = int(members.max(initial=-1)) + 1
+    first = Arrays(images.images[:end], images.labels[:end])
+    resident = _resident(first, spec, spec.crop_padding, device)
+    some = torch.from_numpy(members) if len(members) < end else None
+    return replace(resident, members=some)
+
+
+def _without_padding(images: Arrays, members: Indices, spec: TrialSpec) -> Arrays:
+    inner = slice(spec.crop_padding, images.images.shape[1] - spec.crop_padding)
+    pixels = np.ascontiguousarray(images.images[members][:, inner, inner])
+    return Arrays(pixels, images.labels[members])
 
 
 def _resident(split: Arrays, spec: TrialSpec, padding: int, device: torch.device) -> Resident:

@@ -116,7 +116,9 @@ class SharedForward(Pack):
             features = body.learner.features(images)
             return (self.trials[index].learner.output(features) for index in indices)
 
-        tested = evaluate_many(body.learner.model, logits, body.data.test, classes_of(body.spec))
+        tested = evaluate_many(
+            body.learner.model, logits, body.data.evaluated, classes_of(body.spec)
+        )
         for index, test in zip(indices, tested, strict=True):
             with self.alone(index):
                 self.trials[index].record(metrics[index], test)

@@ -70,8 +70,8 @@ class _Follower:
     def _test(self, ranks: Connected) -> None:
         learner = self.learner
         ranks.share([learner.flat.statistics])
-        sums = batch_sums(learner.model, lambda i: [learner.forward(i)], self.data.test, ranks)
-        ranks.gathered(sums)
+        for split in self.data.evaluated.values():
+            ranks.gathered(batch_sums(learner.model, lambda i: [learner.forward(i)], split, ranks))
 
 
 @contextlib.contextmanager

@@ -154,3 +154,29 @@ def test_bytes_of_checkpoint_and_store_are_near_those_of_a_real_trial(tmp_path, 
     assert costs.initial_weights_bytes(begin_alike) == pytest.approx(initial, rel=0.1)
     others = [spec.changed(seed=1), spec.changed(bn_init="fixed")]
     assert costs.initial_weights_bytes(begin_alike + others) == pytest.approx(3 * initial, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "images", "steps"),
+    [
+        ({}, 50_000, 391),
+        ({"validation": 5000}, 45_000, 352),
+        ({"validation": 5000, "train_subset": 1000}, 1000, 8),
+        ({"dataset": "synthetic", "validation": 100}, 412, 4),
+        ({"dataset": "synthetic", "validation": 100, "train_subset": 600}, 600, 5),
+        ({"dataset": "image_folder", "data_id": "a", "classes": 2, "validation": 50}, None, None),
+    ],
+    ids=str,
+)
+def test_images_for_validation_are_no_images_of_an_epoch(fields, images, steps, tmp_path) -> None:
+    spec = TrialSpec(depth=8, epochs=1, **fields)
+    assert costs.training_images(spec) == images
+    if images:
+        assert costs.steps_per_epoch(images, spec.batch_size) == steps
+        assert costs.training_flops(spec) == images * costs.training_flops(
+            spec.changed(train_subset=1, validation=0)
+        )
+    if spec.dataset == "synthetic":
+        options = Options(data=tmp_path, device="cpu")
+        result = train(spec.changed(image_size=8), tmp_path / "out", options=options)
+        assert result.history[-1].step == steps

@@ -109,6 +109,16 @@ def test_the_largest_batch_of_an_evaluation_is_the_planned_one(spec, folder):
     assert largest == DATA_SETS[spec.dataset].evaluated_together
 
 
+def test_a_larger_batch_of_validation_counts():
+    """The 360 test images of digits are one batch; those for validation come in up to 500."""
+    spec = TrialSpec(depth=8, dataset="digits", trainable="nothing", batch_size=32)
+    planned = memory.memory_bytes(spec)
+    assert memory.memory_bytes(spec.changed(validation=300)) == planned
+    larger = memory.memory_bytes(spec.changed(validation=1000))
+    assert larger == memory.memory_bytes(spec.changed(validation=500))
+    assert larger / planned == pytest.approx(500 / 360, rel=0.2)
+
+
 def test_memory_grows_with_the_batch_by_the_activations_alone():
     small, large = (TrialSpec(depth=56, batch_size=size) for size in (512, 1024))
     growth = memory.memory_bytes(large) - memory.memory_bytes(small)

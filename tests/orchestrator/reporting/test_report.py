@@ -150,6 +150,32 @@ def test_the_page_has_the_accuracy_table_and_names_the_protocol(finished):
     assert "8 published parameter counts, 8 equal to ours" in text
 
 
+def test_the_page_tells_the_validation_accuracy_apart_from_the_test_accuracy(store, tmp_path):
+    specs = grid(validation=5000)[:4]
+    launch(store, specs)
+    for spec in specs[:3]:
+        finish(store, spec, 61.0, metrics={"validation/accuracy": 64.0 + spec.seed})
+    out = build(store, tmp_path / "out").parent
+    text = (out / "index.html").read_text()
+    assert "Validation: 5,000 of the training images" in text
+    assert "Validation accuracy in %" in text
+    assert "<td>64.5 ± 0.7 (2)</td>" in text
+    assert "<td>61.0 ± 0.0 (2)</td>" in text
+    assert "validation 5000 (paper: 0)" in text
+    (row,) = {
+        r["mean"]
+        for r in rows(out, "configurations")
+        if r["metric"] == "validation/accuracy" and r["mode"] == "all"
+    }
+    assert float(row) == 64.5
+    assert {trial["validation"] for trial in rows(out, "trials")} == {"5000"}
+    assert rows(out, "trials")[0]["validation/accuracy"] == "64.0"
+
+
+def test_the_page_of_a_sweep_without_validation_says_nothing_of_it(finished):
+    assert "alidation" not in (finished / "index.html").read_text()
+
+
 def test_csv_tables_hold_every_number(finished):
     trials = rows(finished, "trials")
     assert len(trials) == 8

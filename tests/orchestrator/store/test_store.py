@@ -108,6 +108,21 @@ def test_a_finished_trial_is_read_from_its_result(store):
     assert store.result(SPEC.trial_id) == made(SPEC, 61.5, packed=4)
 
 
+def test_a_status_has_the_validation_accuracy_of_a_trial_that_keeps_images_for_it(store):
+    claim = claimed(store)
+    assert store.state(SPEC).validation_accuracy is None
+    record = line(0, 10.0)
+    measured = {**record.metrics, "validation/accuracy": 12.5}
+    said = record.model_copy(update={"metrics": measured})
+    journal.append(claim.folder / results.JOURNAL, [said])
+    status = store.state(SPEC)
+    assert (status.validation_accuracy, status.test_accuracy) == (12.5, 10.0)
+    result = made(SPEC, 61.5, metrics={"validation/accuracy": 60.5})
+    results.write(claim.folder / results.RESULT, result)
+    ownership.publish(store, claim)
+    assert store.state(SPEC).validation_accuracy == 60.5
+
+
 def test_a_result_is_finished_however_long_its_history_and_its_metrics_are(store):
     spec = TrialSpec(epochs=2000)
     path = finished(store, spec, metrics={f"probe/{n}": float(n) for n in range(2000)})

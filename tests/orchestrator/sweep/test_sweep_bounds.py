@@ -129,7 +129,7 @@ def test_exclusions_that_take_too_long_to_compare_are_refused():
 
 
 WORK = ("depth", "width", "batch_size", "bn_batch", "epochs", "restart_epochs", "warmup_epochs")
-WORK += ("image_size", "shorter_side", "classes", "train_subset", "crop_padding", "k")
+WORK += ("image_size", "shorter_side", "classes", "train_subset", "validation", "crop_padding", "k")
 
 
 @pytest.mark.parametrize("field", WORK)

@@ -76,7 +76,7 @@ def test_epochs_differ_and_can_be_entered_in_the_middle(root) -> None:
 def test_a_subset_holds_all_classes_in_turn(root) -> None:
     labels = load(root, SPEC.changed(train_subset=6)).train.source.listing.labels
     assert labels == [0, 1, 2, 0, 1, 2]
-    with pytest.raises(DataError, match="18 images, train_subset: 100"):
+    with pytest.raises(DataError, match="18 training images, train_subset: 100"):
         load(root, SPEC.changed(train_subset=100))
 
 

@@ -88,7 +88,7 @@ def test_a_subset_is_that_of_the_folder(root, monkeypatch) -> None:
     expected = batches(root, few)
     prepare(root, monkeypatch)
     assert all(map(torch.equal, batches(root, few), expected))
-    with pytest.raises(DataError, match="150 images, train_subset: 1000"):
+    with pytest.raises(DataError, match="150 training images, train_subset: 1000"):
         splits.load(SPEC.changed(train_subset=1000), root, workers=0)
 
 

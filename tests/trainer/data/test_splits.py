@@ -86,6 +86,7 @@ def _batches(split) -> list[torch.Tensor]:
         {"image_size": 16},
         {"classes": 5},
         {"train_subset": 100},
+        {"validation": 20},
         {"crop_padding": 2},
         {"normalisation": "none"},
     ],
