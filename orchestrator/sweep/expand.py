@@ -1,4 +1,5 @@
-"""From a sweep file to its trials: axes × paired groups × seeds, less `exclude`, plus `include`."""
+"""From a sweep file to its trials: axes × paired groups × sampled points × seeds, less `exclude`,
+plus `include`."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from orchestrator.sweep import weights_file
+from orchestrator.sweep import sample_section, weights_file
 from orchestrator.sweep.fields import CODE_SHA256, SCHEMAS, as_meant
 from orchestrator.sweep.own_code import DescribedCode
 from orchestrator.sweep.problems import Place, Problems
@@ -78,8 +79,8 @@ def expand(
 ) -> tuple[tuple[TrialSpec, ...], dict[str, Path]]:
     """The trials, and the files of pretrained weights that they begin with, by sha256.
 
-    The order is stable: axes as in the file, then paired groups, the last one fastest, the seeds
-    inside; further points at the end.
+    The order is stable: axes as in the file, then paired groups and sampled points, the last one
+    fastest, the seeds inside; further points at the end.
 
     `root`: the nodes that the file was read from. `code`: what the file's `code` names.
     `overridden`: an exclusion may match nothing, since the values that it was meant for may have
@@ -105,7 +106,8 @@ def expand(
         allowed = f"at most {MAX_COMPARISONS // count:,} for that many"
         problems.add(root.entry("exclude").place, "exclude", message, allowed)
         return (), {}
-    expansion = _Expansion(file, root, problems, code, data)
+    sampled = _sampled(file, root, problems)
+    expansion = _Expansion(file, root, problems, sampled, code, data)
     expansion.add_product()
     expansion.add_includes()
     if not overridden:
@@ -145,6 +147,7 @@ def _count(file: SweepFile) -> int:
     """Trials before exclusions."""
     lengths = [len(values) for values in file.axes.values()]
     lengths += [len(next(iter(group.values()), ())) for group in file.paired]
+    lengths += [file.sample.count] if file.sample else []
     return (math.prod(lengths) + len(file.include)) * len(file.numbered_seeds)
 
 
@@ -153,6 +156,8 @@ def _longest_list(file: SweepFile) -> int:
     values = [*file.base.values(), *(v for point in file.include for v in point.values())]
     for columns in (file.axes, *file.paired):
         values += [value for column in columns.values() for value in column]
+    for choices in file.sample.of.values() if file.sample else ():
+        values += choices if isinstance(choices, tuple) else ()
     return max((len(value) for value in values if isinstance(value, tuple)), default=0)
 
 
@@ -162,11 +167,24 @@ def _rows(columns: Mapping[str, Sequence[Any]], key: str, node: Node) -> list[Pa
     return [Part(dict(zip(columns, row, strict=True)), key, node, index) for index, row in rows]
 
 
+def _sampled(file: SweepFile, root: Node, problems: Problems) -> list[Part]:
+    """The sampled points; a problem where too few differ."""
+    if not file.sample:
+        return []
+    node, points = root.entry(sample_section.KEY), file.sample.points()
+    if len(points) < file.sample.count:
+        count = node.entry("count")
+        allowed = f"at most {len(points):,}, as many as differ"
+        problems.add(count.place, "sample.count", f"found {file.sample.count:,} points", allowed)
+    return [Part(point, f"{sample_section.KEY}.of", node.entry("of")) for point in points]
+
+
 @dataclass
 class _Expansion:
     file: SweepFile
     root: Node
     problems: Problems
+    sampled: list[Part]
     code: DescribedCode | None = None
     data: Path | None = None
     trials: dict[TrialSpec, Place] = field(default_factory=dict)
@@ -185,6 +203,7 @@ class _Expansion:
         axes, *groups = columns_of(self.root)
         rows = [_rows({name: values}, *axes) for name, values in self.file.axes.items()]
         rows += [_rows(pair, *group) for pair, group in zip(self.file.paired, groups, strict=True)]
+        rows += [self.sampled] if self.file.sample else []
         return product([self.base], *rows)
 
     def add_product(self) -> None:

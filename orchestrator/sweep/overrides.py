@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.sweep.problems import Place, Problems, nearest
-from orchestrator.sweep.sweep_file import RESOURCES, VALUES, listed, takes_list
+from orchestrator.sweep.sections import VALUES, takes_list
+from orchestrator.sweep.sweep_file import RESOURCES, listed
 from orchestrator.sweep.yaml_text import Node, compose
 
 _PLAIN = ("name", "description", "recipe", "retries")
-_RESOURCES = tuple(f"resources.{key}" for key in RESOURCES)
+_INNER = (*(f"resources.{key}" for key in RESOURCES), "sample.count", "sample.seed")
+"""Keys of a section."""
 _FIELDS = tuple(name for name in VALUES if name != "seed")
-_KEYS = (*_PLAIN, "seeds", *_RESOURCES, *_FIELDS)
+_KEYS = (*_PLAIN, "seeds", *_INNER, *_FIELDS)
 
 
 def apply(root: Node, overrides: Sequence[str], problems: Problems) -> Node:
@@ -57,18 +59,22 @@ def _with(
     if len(values) > 1:
         problems.add(place, key, "found several values", "one")
         return sections
-    if key in _RESOURCES:
-        inner = root.entry("resources").entries
-        return {**sections, "resources": Node({**inner, key.partition(".")[2]: values[0]}, place)}
+    if key in _INNER:
+        section, _, name = key.partition(".")
+        inner = root.entry(section).entries
+        return {**sections, section: Node({**inner, name: values[0]}, place)}
     return {**sections, key: replace(values[0], place=place)}
 
 
 def _with_field(
     root: Node, field: str, values: list[Node], place: Place, problems: Problems
 ) -> dict[str, Node]:
-    if any(field in group.entries for _, group in listed(root, "paired")):
-        problems.add(place, field, "is under paired; change it in the file")
-        return root.entries
+    elsewhere = {"paired": [group for _, group in listed(root, "paired")]}
+    elsewhere["sample"] = [root.entry("sample").entry("of")]
+    for section, groups in elsewhere.items():
+        if any(field in group.entries for group in groups):
+            problems.add(place, field, f"is under {section}; change it in the file")
+            return root.entries
     base, axes = (root.entry(key).entries for key in ("base", "axes"))
     values = _flattened(field, values)
     if field in axes or len(values) > 1:

@@ -25,6 +25,9 @@ axes:
 # paired:
 #   - {{lr: [0.1, 0.2], batch_size: [64, 128]}}
 
+# Points of ranges instead of a grid, for each combination of the axes.
+# sample: {{count: 8, of: {{weight_decay: {{log: [1e-5, 1e-2]}}, momentum: [0.8, 0.9]}}}}
+
 # Combinations to leave out, and further points on top of base.
 # exclude: [{{depth: 14, trainable: all}}]
 # include: [{{depth: 20, trainable: bn_only}}]

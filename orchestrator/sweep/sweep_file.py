@@ -6,10 +6,8 @@ schema for editors is generated from it; `expand` makes trials of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
-from types import GenericAlias
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -20,14 +18,9 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    create_model,
 )
-from typing_extensions import TypeAliasType
 
-from orchestrator.sweep import weights_file
+from orchestrator.sweep import sample_section
 from orchestrator.sweep.fields import (
     CODE_SHA256,
     SCHEMAS,
@@ -42,8 +35,9 @@ from orchestrator.sweep.other_names import ours
 from orchestrator.sweep.problems import Problems
 from orchestrator.sweep.recipes import RECIPES
 from orchestrator.sweep.resources import Resources
+from orchestrator.sweep.sample import Sample
+from orchestrator.sweep.sections import STRICT, SWEPT, VALUES, either, one, section, several
 from orchestrator.sweep.yaml_text import Node
-from trainer.spec import TrialSpec
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9_-]{0,63}"
 MAX_RETRIES = 100
@@ -51,90 +45,6 @@ MAX_SEEDS = 10**9
 RESOURCES = tuple(field.name for field in fields(Resources))
 
 _NAME_RULE = "a-z, 0-9, _ and -, beginning with a letter or digit, at most 64"
-_STRICT = ConfigDict(
-    frozen=True, strict=True, extra="forbid", allow_inf_nan=False, defer_build=True
-)
-
-
-def takes_list(name: str) -> bool:
-    """Whether one value of a field is a list."""
-    return SCHEMAS.get(name, {}).get("type") == "array"
-
-
-# -- values of fields, and lists of them -------------------------------------------------------
-
-
-def _value(name: str) -> Any:
-    """The type of one value of a trial's field, under its name in the JSON schema."""
-    info = TrialSpec.model_fields[name]
-    written = dict[str, bool | int | float | str] if name == "options" else None
-    own = reading(name, written=written)
-    return TypeAliasType(name, Annotated[info.annotation, *info.metadata, own])
-
-
-def _locate(node: Node, _: Any, info: ValidationInfo) -> Path:
-    around: Any = info.context
-    return weights_file.locate(node, around.folder)
-
-
-_PATH = Annotated[Path, WrapValidator(_locate, str)]
-VALUES = {**{n: _value(n) for n in SCHEMAS}, weights_file.KEY: TypeAliasType("weights_file", _PATH)}
-"""The fields that a sweep file may give to a trial, and their types."""
-SWEPT = tuple(name for name in VALUES if name != "seed")
-
-
-def _one(name: str) -> Any:
-    """One value."""
-
-    def read(node: Node) -> Node:
-        if isinstance(node.value, list) and not takes_list(name):
-            raise refusal("found a list", "one value (several: under axes)")
-        return node
-
-    return Annotated[VALUES[name], BeforeValidator(read)]
-
-
-def _values(node: Node) -> tuple[Node, ...]:
-    if not node.items:
-        raise refusal(f"found {node.shown()}", "a list with at least one value")
-    return tuple(node.items)
-
-
-def _several(name: str) -> Any:
-    """A list of values."""
-    values = GenericAlias(tuple, (VALUES[name], ...))
-    return Annotated[values, Field(min_length=1), BeforeValidator(_values)]
-
-
-def _either(name: str) -> Any:
-    """One value, or a list of several."""
-
-    def read(node: Node) -> tuple[Node, ...]:
-        one_list = takes_list(name) and not any(isinstance(i.value, list) for i in node.items)
-        return _values(node) if isinstance(node.value, list) and not one_list else (node,)
-
-    values, written = GenericAlias(tuple, (VALUES[name], ...)), VALUES[name] | _several(name)
-    return Annotated[values, BeforeValidator(read, written)]
-
-
-# -- sections ----------------------------------------------------------------------------------
-
-
-def _section(title: str, entries: Mapping[str, Any], words: str, *, least: int = 1) -> Any:
-    """A mapping of fields, as a dictionary in the file's order."""
-    config = ConfigDict(**_STRICT, json_schema_extra={"minProperties": least})
-    optional: dict[str, Any] = {name: (kind, None) for name, kind in entries.items()}
-    model: Any = create_model(title, __config__=config, **optional)
-
-    def read(node: Node, handler: ValidatorFunctionWrapHandler) -> dict[str, Any]:
-        if node.value is None and not least:
-            return {}
-        if not isinstance(node.value, dict) or len(node.value) < least:
-            raise refusal(f"found {node.shown()}", words)
-        values = handler(node.value)
-        return {name: getattr(values, name) for name in node.value}
-
-    return typed(Annotated[model, WrapValidator(read)])
 
 
 def _mappings(node: Node) -> tuple[Node, ...]:
@@ -150,17 +60,17 @@ def _resources(node: Node) -> dict[str, Node]:
 
 
 _TO_VALUES, _TO_LISTS = "a mapping of fields to values", "a mapping of fields to lists"
-_BASE = _section("base", {name: _one(name) for name in SWEPT}, _TO_VALUES, least=0)
-_POINT = _section("point", {name: _one(name) for name in VALUES}, _TO_VALUES)
-_AXES = _section("axes", {name: _several(name) for name in SWEPT}, _TO_LISTS)
-_PAIR = _section("pair", {name: _several(name) for name in SWEPT}, f"{_TO_LISTS} of equal lengths")
-_EXCLUSION = _section(
+_BASE = section("base", {name: one(name) for name in SWEPT}, _TO_VALUES, least=0)
+_POINT = section("point", {name: one(name) for name in VALUES}, _TO_VALUES)
+_AXES = section("axes", {name: several(name) for name in SWEPT}, _TO_LISTS)
+_PAIR = section("pair", {name: several(name) for name in SWEPT}, f"{_TO_LISTS} of equal lengths")
+_EXCLUSION = section(
     "exclusion",
-    {name: _either(name) for name in SCHEMAS},
+    {name: either(name) for name in SCHEMAS},
     "a mapping of fields to a value or a list of values",
 )
 _SEEDS: Any = Annotated[
-    Annotated[whole(1, MAX_SEEDS), Tag("count")] | Annotated[_several("seed"), Tag("list")],
+    Annotated[whole(1, MAX_SEEDS), Tag("count")] | Annotated[several("seed"), Tag("list")],
     Discriminator(lambda node: "list" if isinstance(node.value, list) else "count"),
 ]
 _TEXT = {"type": "text"}
@@ -174,7 +84,7 @@ Columns = dict[str, tuple[Any, ...]]
 class SweepFile(BaseModel):
     """What a sweep file says, not yet expanded."""
 
-    model_config = ConfigDict(**_STRICT, title="bnsweep sweep file")
+    model_config = ConfigDict(**STRICT, title="bnsweep sweep file")
 
     name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$"), reading(_TEXT, _NAME_RULE)]
     description: Annotated[str, reading(_TEXT, "text")] = ""
@@ -184,6 +94,7 @@ class SweepFile(BaseModel):
     base: Annotated[Values, _BASE] = {}
     axes: Annotated[Columns, _AXES] = {}
     paired: Annotated[tuple[Annotated[Columns, _PAIR], ...], _LIST] = ()
+    sample: Annotated[Sample | None, sample_section.SAMPLE] = None
     exclude: Annotated[tuple[Annotated[Columns, _EXCLUSION], ...], _LIST] = ()
     include: Annotated[tuple[Annotated[Values, _POINT], ...], _LIST] = ()
     seeds: Annotated[int | tuple[int, ...], typed(_SEEDS)] = 1
@@ -250,6 +161,8 @@ def _choices(above: Sequence[int | str]) -> tuple[str, ...]:
     """What may stand in a section, which is named by the keys above."""
     if not above:
         return KEYS
+    if above[0] == sample_section.KEY:
+        return sample_section.choices(tuple(above))
     sections = {"resources": RESOURCES, "exclude": tuple(SCHEMAS)}
     return sections.get(str(above[0]), tuple(VALUES))
 
@@ -257,6 +170,8 @@ def _choices(above: Sequence[int | str]) -> tuple[str, ...]:
 def _key(loc: Sequence[int | str]) -> str:
     """`axes.depth` or `paired[0].lr`: without the place in a list of values."""
     section, *inner = loc
+    if section == sample_section.KEY:
+        return sample_section.key_of(tuple(loc))
     if section in ("paired", "exclude", "include") and inner:
         section = f"{section}[{inner.pop(0)}]"
     return ".".join(map(str, [section, *inner[:1]])) if section != "seeds" else section
@@ -274,7 +189,8 @@ def columns_of(root: Node) -> list[tuple[str, Node]]:
 
 
 def _check_columns(root: Node, refused: set[int], problems: Problems) -> None:
-    """No field in two axes or groups, no value twice in an axis, groups of equal lengths."""
+    """No field in two axes, groups or the sample, no value twice in an axis, groups of equal
+    lengths."""
     swept: set[str] = set()
     for key, group in columns_of(root):
         columns = {name: node.items for name, node in group.entries.items() if name in SWEPT}
@@ -288,6 +204,11 @@ def _check_columns(root: Node, refused: set[int], problems: Problems) -> None:
         if key != "axes" and len({len(items) for items in columns.values() if items}) > 1:
             lengths = ", ".join(f"{name} with {len(items)}" for name, items in columns.items())
             problems.add(group.place, key, f"found {lengths}", "lists of equal lengths")
+    for name, node in root.entry(sample_section.KEY).entry("of").entries.items():
+        key = f"{sample_section.KEY}.of.{name}"
+        if name in swept:
+            problems.add(node.place, key, "is swept twice", "once, under axes, paired or sample")
+        _refuse_repeats(name, node.items, key, refused, problems)
     _refuse_repeats("seed", root.entry("seeds").items, "seeds", refused, problems)
 
 

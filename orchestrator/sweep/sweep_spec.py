@@ -135,6 +135,7 @@ def parse(
     check_resources(file.resources, trials, root.entry("resources"), problems)
     problems.raise_if_any()
     swept = [*file.axes, *(name for group in file.paired for name in group)]
+    swept += file.sample.of if file.sample else ()
     swept += [name for point in file.include for name in point]
     return SweepSpec(
         name=file.name,

@@ -136,6 +136,13 @@ def test_the_schema_is_one_and_refuses_what_the_reader_refuses():
         "{name: a, base: {seed: 1}}",
         "{name: a, seeds: 0}",
         "{name: a, resources: {gpus: 65}}",
+        "{name: a, sample: {count: 8}}",
+        "{name: a, sample: {count: 0, of: {lr: [1, 2]}}}",
+        "{name: a, sample: {count: 2, of: {}}}",
+        "{name: a, sample: {count: 2, of: {lr: {log: [1]}}}}",
+        "{name: a, sample: {count: 2, of: {lr: {lgo: [1, 2]}}}}",
+        "{name: a, sample: {count: 2, of: {lr: {log: [1, 2], uniform: [1, 2]}}}}",
+        "{name: a, sample: {count: 2, of: {optimizer: {log: [1, 2]}}}}",
     ]
     for text in wrong:
         assert not jsonschema.Draft202012Validator(schema.document()).is_valid(contents(text))
@@ -151,6 +158,6 @@ def test_the_starter_sweep_loads_under_the_name_it_is_given():
 
 def test_the_commented_parts_of_the_starter_sweep_are_valid_too():
     lines = starter.text().splitlines()
-    parts = ("# paired", "#   - {lr", "# exclude", "# include")
+    parts = ("# paired", "#   - {lr", "# sample", "# exclude", "# include")
     text = "\n".join(line[2:] if line.startswith(parts) else line for line in lines)
-    assert len(sweep_spec.parse(text, "f.yaml").trials) == (3 * 2 + 1) * 2
+    assert len(sweep_spec.parse(text, "f.yaml").trials) == (3 * 2 * 8 + 1) * 2

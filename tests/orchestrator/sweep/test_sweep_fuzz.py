@@ -52,6 +52,15 @@ nested = st.recursive(
 documents = st.dictionaries(
     st.one_of(st.sampled_from(KEYS), st.text(max_size=4)), nested, max_size=6
 )
+ranges = st.dictionaries(st.sampled_from(["log", "uniform", "lgo"]), nested, max_size=2)
+samples = st.fixed_dictionaries(
+    {"count": st.one_of(st.integers(1, 9), nested)},
+    optional={
+        "seed": st.one_of(st.integers(0, 9), nested),
+        "of": st.one_of(st.dictionaries(field_names, st.one_of(ranges, nested)), nested),
+        "other": nested,
+    },
+)
 overrides = st.lists(
     st.one_of(
         st.text(max_size=10),
@@ -93,6 +102,12 @@ def test_any_mixture_of_yamls_own_pieces_is_a_sweep_or_a_sweep_error(pieces):
 @settings(max_examples=100, deadline=None)
 def test_any_document_is_a_sweep_or_a_sweep_error(document, given_overrides):
     assert outcome(yaml.safe_dump({"name": "a", **document}, allow_unicode=True), given_overrides)
+
+
+@given(samples)
+@settings(max_examples=100, deadline=None)
+def test_any_sample_is_a_sweep_or_a_sweep_error(sample):
+    assert outcome(yaml.safe_dump({"name": "a", "sample": sample}, allow_unicode=True))
 
 
 @given(st.binary(max_size=60))
