@@ -25,6 +25,7 @@ VERBS = {
     "ui": "Open the MLflow UI over the store, or the configured server.",
     "report": "Draw figures and tables, the paper's numbers beside them.",
     "compare": "Set two sweeps side by side, paired by seed.",
+    "best": "Show the best configurations by validation; write their sweep.",
     "export": "Write a trial's whole network for plain PyTorch.",
     "push": "Send finished trials to a folder, a host or a bucket.",
     "pull": "Fetch finished trials that were pushed there.",
