@@ -44,7 +44,7 @@ class Sweep:
     @classmethod
     def parse(cls, text: str, *overrides: str) -> Sweep:
         """The sweep in a YAML text."""
-        return cls(sweep_spec.parse(text, "text", overrides))
+        return cls(sweep_spec.parse(text, sweep_spec.TEXT, overrides))
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Sweep:

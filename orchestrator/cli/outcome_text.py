@@ -13,11 +13,12 @@ from orchestrator.cli import screen
 from orchestrator.cli.verbs import as_called
 from orchestrator.errors import BnsweepError
 from orchestrator.extensions import MLFLOW
-from orchestrator.launching.board import clock, labels
+from orchestrator.launching.board import clock
 from orchestrator.launching.driver import Outcome
 from orchestrator.library import Sweep, connect
 from orchestrator.settings import Settings
 from orchestrator.store.store import Store
+from orchestrator.sweep.labels import labels
 
 
 def show(sweep: Sweep, outcome: Outcome, settings: Settings, tracker: str = MLFLOW) -> None:

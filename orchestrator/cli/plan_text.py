@@ -9,8 +9,9 @@ from typing import Any
 
 from orchestrator import machine
 from orchestrator.cli import screen
-from orchestrator.launching.board import clock, field_text
+from orchestrator.launching.board import clock
 from orchestrator.planning.plan import Group, Plan, Totals
+from orchestrator.sweep.labels import field_text
 from orchestrator.sweep.resources import Resources
 from trainer.spec import TrialSpec
 

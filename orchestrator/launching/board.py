@@ -17,6 +17,7 @@ from rich.text import Text
 
 from orchestrator.planning import costs
 from orchestrator.store.records import Launch, State, TrialStatus, count_states
+from orchestrator.sweep.labels import labels
 from trainer.spec import TrialSpec
 
 Kind = Literal["begun", "epoch", "finished", "failed", "stopped"]
@@ -195,47 +196,6 @@ class Board:
             Text(f"try {status.attempt}" if status.attempt > 1 else "", "yellow"),
             Text(place(status), "dim"),
         ]
-
-
-def labels(specs: Sequence[TrialSpec]) -> dict[str, str]:
-    """A short name for each trial, from the fields in which they differ: `d14 bn_only s0`.
-
-    A network of a library has no depth, but a name: `torchvision/vit_b_16 norm_only s0`.
-    """
-    fields = [
-        spec.identity_fields() for spec in specs
-    ]  # milestones that follow epochs are left out
-    varied = [
-        name
-        for name in TrialSpec.model_fields
-        if name not in ("depth", "trainable", "k", "seed")
-        and len({repr(each.get(name)) for each in fields}) > 1
-    ]
-    return {spec.trial_id: _label(spec, varied) for spec in specs}
-
-
-def _label(spec: TrialSpec, varied: Sequence[str]) -> str:
-    of_library = "/" in spec.model
-    others = []
-    for name in varied:
-        if name == "model" and of_library:
-            continue
-        text = field_text(spec, name)
-        if name == "width":
-            text = f"w{text}"
-        elif name != "options":
-            text = f"{name}={text}"
-        others.append(text)
-    return " ".join(
-        [spec.model if of_library else f"d{spec.depth}", spec.mode, *others, f"s{spec.seed}"]
-    )
-
-
-def field_text(spec: TrialSpec, name: str) -> str:
-    """The value of a field; options as `heads=4 fast=True`."""
-    if name == "options":
-        return " ".join(f"{option}={value}" for option, value in spec.options) or "none"
-    return str(getattr(spec, name))
 
 
 def epochs_text(status: TrialStatus) -> str:

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from orchestrator import machine
 from orchestrator.errors import UnreachableError
+from orchestrator.launching import source_code
 from orchestrator.launching.interrupts import Interrupts
 from orchestrator.launching.monitor import Observer, following
 from orchestrator.launching.rounds import Order, RunningLaunch, next_round, pack_tasks
@@ -180,6 +181,7 @@ def _record(store: Store, sweep: SweepSpec) -> Launch:
         user=machine.user_name(),
         host=socket.gethostname(),
         sweep=sweep.model_copy(update={"files": {}}),  # from here on they are the store's
+        commit=source_code.commit(),
     )
     store.open_for_writing()
     try:

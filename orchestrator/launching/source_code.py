@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import subprocess
 import zipfile
 from pathlib import Path
 
 _PACKAGES = ("orchestrator", "trainer")
+_ROOT = Path(__file__).resolve().parents[2]
+_GIT_S = 5.0
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold: same files, same bytes
 
 
@@ -16,13 +19,25 @@ def code_digest() -> str:
     return hashlib.sha256(zipped(files())).hexdigest()[:12]
 
 
+def commit(root: Path = _ROOT) -> str:
+    """The git commit of the checkout in `root`, with `-dirty` where its files differ from it; empty
+    where this is no checkout, or git does not say."""
+    if not (root / ".git").exists():  # installed: a repository further up is not ours
+        return ""
+    git = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    try:
+        said = subprocess.run(git, capture_output=True, text=True, timeout=_GIT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return said.stdout.strip()
+
+
 def files() -> dict[str, bytes]:
     """Every file of both packages, by its path from the folder that holds them."""
-    root = Path(__file__).resolve().parents[2]
     return {
-        path.relative_to(root).as_posix(): path.read_bytes()
+        path.relative_to(_ROOT).as_posix(): path.read_bytes()
         for package in _PACKAGES
-        for path in (root / package).rglob("*")
+        for path in (_ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
 

@@ -36,7 +36,7 @@ from orchestrator.store.folder import ATTEMPTS, ERROR, NAME, PULLED, StoreFolder
 from orchestrator.store.records import Launch, State, Stop, TrialStatus
 from trainer import files, journal, results
 from trainer.journal import Record
-from trainer.results import Result
+from trainer.results import Result, ResultSummary
 from trainer.spec import TrialSpec
 
 _LOCK_TRIES, _LOCK_POLL_S = 100, 0.05
@@ -159,6 +159,15 @@ class Store(StoreFolder):
         except (OSError, ValueError):
             return None
         return result if result.trial_id == trial_id else None
+
+    def summary(self, trial_id: str) -> ResultSummary | None:
+        """The result without its history; None as of `result`."""
+        try:
+            path = self.trial_folder(trial_id) / results.RESULT
+            summary = results.parse_summary(files.read(path))
+        except (OSError, ValueError):
+            return None
+        return summary if summary.trial_id == trial_id else None
 
     def pulled(self, trial_id: str) -> bool:
         """Whether the trial is finished because `pull` has brought it from another store."""

@@ -23,7 +23,10 @@ from orchestrator.sweep.resources import check as check_resources
 from orchestrator.sweep.yaml_text import MAX_BYTES, compose
 from trainer.spec import TrialSpec
 
-__all__ = ["Resources", "SweepError", "SweepSpec", "load", "of", "parse"]
+__all__ = ["TEXT", "Resources", "SweepError", "SweepSpec", "load", "of", "parse"]
+
+TEXT = "text"
+"""Stands for the file's name where a program gives the YAML itself."""
 
 
 class SweepSpec(BaseModel):

@@ -22,7 +22,8 @@ Four fields are a state, and mirror.py the machine that goes from one to the nex
 
 Any error sets `doubt`; a lookup that succeeds clears it. `lost_create` outlives that: a create
 without an answer may arrive late, so that the end of the trial looks once more for a second run.
-`described` says that the params have arrived, which are sent with the first batch of records.
+`described` says that the params have arrived, which are sent with the first batch of records, and
+`counted` and `data_named` what is sent once the trial has finished.
 Where the journal no longer begins with what is claimed (`fits`), the run is removed, and the cursor
 begins as in the first row.
 """
@@ -58,6 +59,10 @@ class Cursor(BaseModel):
     """Records that have arrived."""
     described: bool = False
     """Params have arrived."""
+    counted: bool = False
+    """The counts of parameters have arrived, which the result says."""
+    data_named: bool = False
+    """The data set has, which the result says too."""
     tags: dict[str, str] = Field(default_factory=dict)
     status: str = ""
     artifacts: dict[str, str] = Field(default_factory=dict)

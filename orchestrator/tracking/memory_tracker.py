@@ -11,6 +11,7 @@ from orchestrator.errors import UnreachableError
 from orchestrator.tracking.tracker import (
     POINTS_A_CALL,
     TAG_STORE,
+    Data,
     Experiment,
     Point,
     Refused,
@@ -31,6 +32,10 @@ class MemoryTracker(Tracker):
         """Names of the calls that reached the tracker, in order."""
         self.descriptions: dict[str, str] = {}
         """The experiments' texts, by key."""
+        self.columns: dict[str, tuple[str, ...]] = {}
+        """What their runs are listed by."""
+        self.data: dict[str, set[tuple[str, str]]] = {}
+        """Names and digests of each run's data sets."""
         self._experiments: dict[str, Experiment] = {}
         self._runs: dict[str, tuple[Experiment, Run]] = {}
         self._deleted: set[str] = set()
@@ -61,6 +66,13 @@ class MemoryTracker(Tracker):
     def describe(self, experiment: Experiment, text: str) -> None:
         self._call("describe")
         self.descriptions[experiment.key] = text
+
+    def introduce(
+        self, experiment: Experiment, text: str, metrics: Sequence[str], params: Sequence[str]
+    ) -> None:
+        self._call("introduce")
+        self.descriptions.setdefault(experiment.key, text)
+        self.columns[experiment.key] = (*metrics, *params)
 
     def runs(self, experiment: Experiment, store_id: str, trial_id: str = "") -> Iterator[Run]:
         self._call("runs")
@@ -98,6 +110,11 @@ class MemoryTracker(Tracker):
         self._change(
             run_id, params={**run.params, **(params or {})}, tags={**run.tags, **(tags or {})}
         )
+
+    def add_data(self, run_id: str, data: Data) -> None:
+        self._call("add_data")
+        self._run(run_id)
+        self.data.setdefault(run_id, set()).add((data.name, data.digest))
 
     def upload(self, run_id: str, path: Path, folder: str = "") -> None:
         self._call("upload")

@@ -21,6 +21,7 @@ from orchestrator.tracking.desired import (
     file_fingerprint,
     trial_fingerprint,
 )
+from orchestrator.tracking.shown import Shown, counts_of, data_of
 from orchestrator.tracking.tracker import (
     FAILURE_TAGS,
     POINTS_A_CALL,
@@ -56,6 +57,8 @@ class Mirror:
         self._store, self._sweep = store, sweep
         self._tracker, self._experiment = tracker, experiment
         self._lease, self._lease_number, self._note = lease, lease.number, note
+        self._shown = Shown(store, sweep)
+        self._introduced = False
         self._trials_with_run: set[str] | None = None
         """From one listing, made when it is first needed, and the runs created since. None: not
         listed yet."""
@@ -137,6 +140,7 @@ class Mirror:
             return
         self._find_or_create(cursor, desired)
         self._send_records(cursor, desired)
+        self._send_measured(cursor, desired)
         self._send_artifacts(cursor, desired)
         self._send_state(cursor, desired)
         if cursor.lost_create and desired.status.state != "running":
@@ -195,18 +199,25 @@ class Mirror:
         """A new run. Its tags are sent with it, so that a lost answer does not lose the run."""
         if not self._lease.take():
             raise RunGone(f"{desired.spec.trial_id}: another process sends this sweep now")
-        tags = self._tags(desired)
+        self._introduce()
+        tags = self._tags(desired) | self._shown.tags(desired.spec)
         if self._trials_with_run is not None:
             self._trials_with_run.add(desired.spec.trial_id)
         try:
             cursor.run_id = self._tracker.create(
-                self._experiment, desired.spec.trial_id, tags, desired.started_ms
+                self._experiment, self._shown.name(desired.spec), tags, desired.started_ms
             )
         except UnreachableError:
             cursor.lost_create = True
             raise
         cursor.tags, cursor.status = tags, "RUNNING"
         self._save(cursor, desired.spec)
+
+    def _introduce(self) -> None:
+        """Before the first run that is made here: what the experiment shows a person."""
+        if not self._introduced:
+            self._tracker.introduce(self._experiment, *self._shown.experiment())
+            self._introduced = True
 
     def _adopt(self, cursor: Cursor, desired: DesiredRun, run: Run) -> None:
         """Go on with a run of which nothing is known, if it holds no dead trajectory."""
@@ -250,6 +261,19 @@ class Mirror:
         if params:
             self._tracker.send(cursor.run_id, params=params)
             cursor.described = True
+
+    def _send_measured(self, cursor: Cursor, desired: DesiredRun) -> None:
+        """What only the result says: how many parameters, and which data."""
+        if desired.status.state != "finished" or (cursor.counted and cursor.data_named):
+            return
+        if (result := self._store.summary(desired.spec.trial_id)) is None:
+            return  # damaged since: not finished at the next look
+        if not cursor.counted:
+            self._tracker.send(cursor.run_id, params=counts_of(result))
+            cursor.counted = True
+        if not cursor.data_named:
+            self._tracker.add_data(cursor.run_id, data_of(desired.spec, result))
+            cursor.data_named = True
 
     def _send_artifacts(self, cursor: Cursor, desired: DesiredRun) -> None:
         for path, folder in artifacts_of(self._store, desired.status):

@@ -5,6 +5,7 @@ The only import of mlflow. Foreign errors become ours here.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from orchestrator.tracking import mlflow_environment, moved_store
 mlflow_environment.prepare()  # MLflow reads some of it when it is imported
 
 # ruff: noqa: E402
-from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -29,9 +30,11 @@ from mlflow.utils.rest_utils import http_request
 
 from orchestrator.errors import BnsweepError, UnreachableError, UserError
 from orchestrator.settings import Settings, sqlite_address, sqlite_path
+from orchestrator.tracking.shown import NOTE
 from orchestrator.tracking.tracker import (
     TAG_STORE,
     TAG_TRIAL,
+    Data,
     Experiment,
     Point,
     Refused,
@@ -45,6 +48,16 @@ from trainer import files
 PAGE = 1000
 READERS = 8
 """Requests that are under way at once where much is read from a server."""
+_KIND, _TRAINING, _GUESSED = "mlflow.experimentKind", "custom_model_development", "_inferred"
+"""Which of MLflow's two sets of pages an experiment opens in; its pages guess where nobody said."""
+_PAGES = "machine_learning"
+"""The same in a link: a browser that has seen the other pages last shows those again."""
+_VIEW = "bnsweep"
+_VIEW_TAG = f"mlflow.sharedViewState.{_VIEW}"
+"""A view of the list of runs, kept as MLflow's pages keep one that was saved: in its menu of views
+and for links to it."""
+_VIEW_NAME = "What varies"
+_RUNS_DRAWN = "FIRST_20_RUNS"
 _FORBIDDEN = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
 _REJECTED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE")
 
@@ -117,6 +130,8 @@ class MlflowTracker(Tracker):
                 found = self._create_experiment(sweep)
             elif restored:
                 self._client.restore_experiment(found.experiment_id)
+            if found.tags.get(_KIND, _GUESSED).endswith(_GUESSED):
+                self._client.set_experiment_tag(found.experiment_id, _KIND, _TRAINING)
             key = f"{self.address}#{found.experiment_id}@{found.creation_time}"
             return Experiment(found.experiment_id, key, restored)
 
@@ -131,7 +146,22 @@ class MlflowTracker(Tracker):
 
     def describe(self, experiment: Experiment, text: str) -> None:
         with self._translated():
-            self._client.set_experiment_tag(experiment.id, "mlflow.note.content", text)
+            self._client.set_experiment_tag(experiment.id, NOTE, text)
+
+    def introduce(
+        self, experiment: Experiment, text: str, metrics: Sequence[str], params: Sequence[str]
+    ) -> None:
+        columns = [f"metrics.`{name}`" for name in metrics]
+        columns += [f"params.`{name}`" for name in params]
+        state = json.dumps({"selectedColumns": columns, "runsHiddenMode": _RUNS_DRAWN})
+        with self._translated():
+            there = self._client.get_experiment(experiment.id)
+            made = {"createdAt": there.creation_time, "updatedAt": there.creation_time}
+            tags = {_VIEW_TAG: json.dumps({"name": _VIEW_NAME, **made, "state": state})}
+            tags |= {NOTE: text} if text and not there.tags.get(NOTE) else {}
+            for name, value in tags.items():
+                if there.tags.get(name) != value:
+                    self._client.set_experiment_tag(experiment.id, name, value)
 
     def runs(self, experiment: Experiment, store_id: str, trial_id: str = "") -> Iterator[Run]:
         wanted = f"tags.`{TAG_STORE}` = '{store_id}'"
@@ -176,6 +206,18 @@ class MlflowTracker(Tracker):
                 params=[Param(name, value) for name, value in (params or {}).items()],
                 tags=[RunTag(name, value) for name, value in (tags or {}).items()],
             )
+
+    def add_data(self, run_id: str, data: Data) -> None:
+        dataset = Dataset(
+            data.name,
+            data.digest,
+            source_type="local",
+            source=json.dumps({"uri": data.name}),
+            profile=json.dumps({f"{split}_images": n for split, n in data.images.items()}),
+        )
+        splits = InputTag("mlflow.data.context", "training, test")
+        with self._translated():
+            self._client.log_inputs(run_id, [DatasetInput(dataset, [splits])])
 
     def upload(self, run_id: str, path: Path, folder: str = "") -> None:
         with self._translated():
@@ -233,7 +275,12 @@ class MlflowTracker(Tracker):
         base = self.address if self._is_server else base
         if not base:
             return ""
-        return f"{base.rstrip('/')}/#/experiments/{self.open(sweep).id}/runs?compareRunsMode=CHART"
+        experiment = self.open(sweep)
+        with self._translated():
+            tags = self._client.get_experiment(experiment.id).tags
+        view = f"viewStateShareKey={_VIEW}&" if _VIEW_TAG in tags else ""
+        shown = f"workflowType={_PAGES}&{view}compareRunsMode=CHART"
+        return f"{base.rstrip('/')}/#/experiments/{experiment.id}/runs?{shown}"
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -90,6 +90,16 @@ class Run:
         return self.tags.get(TAG_TRIAL, "")
 
 
+class Data(NamedTuple):
+    """The data set that a trial was trained and tested on."""
+
+    name: str
+    digest: str
+    """Beginning of the sha256 of its content, as read."""
+    images: Mapping[str, int]
+    """In each split, where that is known beforehand."""
+
+
 class Tracker(Protocol):
     """Calls are bounded in time and not repeated. All raise UnreachableError where the tracker
     cannot be reached or fails, RunGone for a run that is not there, Refused for what it rejects."""
@@ -105,6 +115,12 @@ class Tracker(Protocol):
 
     def describe(self, experiment: Experiment, text: str) -> None:
         """Set the text (Markdown) that a person reads above the experiment's runs."""
+
+    def introduce(
+        self, experiment: Experiment, text: str, metrics: Sequence[str], params: Sequence[str]
+    ) -> None:
+        """Set what a person who opens the experiment sees first: the text, unless it has one, and
+        the metrics and params that a list of the runs shows, where there is a list."""
 
     def runs(self, experiment: Experiment, store_id: str, trial_id: str = "") -> Iterator[Run]:
         """The runs of a store (of one trial), oldest first, without deleted ones."""
@@ -122,6 +138,9 @@ class Tracker(Protocol):
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """Store at most POINTS_A_CALL points, and params and tags. Sent twice, stored once."""
+
+    def add_data(self, run_id: str, data: Data) -> None:
+        """Name the data set that the run has used. Sent twice, stored once."""
 
     def upload(self, run_id: str, path: Path, folder: str = "") -> None:
         """Store a file under its name in `folder`; replaces one of that name."""

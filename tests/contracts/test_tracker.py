@@ -1,6 +1,7 @@
 """What every tracker does alike: one suite for the one in memory and MLflow's, and for an installed
 package's that BNSWEEP_CONTRACT_TRACKER names."""
 
+import json
 import os
 import uuid
 
@@ -13,6 +14,7 @@ from orchestrator.tracking.tracker import (
     POINTS_A_CALL,
     TAG_STORE,
     TAG_TRIAL,
+    Data,
     Point,
     Refused,
     RunGone,
@@ -69,6 +71,20 @@ def test_an_experiment_is_described_as_often_as_wished(tracker, sweep, found):
     for text in ("first", "| a | b |\n| --- | --- |"):
         tracker.describe(tracker.open(sweep), text)
     assert found() == []
+
+
+def test_an_experiment_is_introduced_as_often_as_wished(tracker, sweep, found):
+    for text in ("first", ""):
+        tracker.introduce(tracker.open(sweep), text, ["test/accuracy"], ["depth", "seed"])
+    assert found() == []
+
+
+def test_the_data_of_a_run_are_named_as_often_as_wished(tracker, run_id):
+    data = Data("cifar10", "0123456789abcdef", {"training": 50_000, "test": 10_000})
+    for _ in range(2):
+        tracker.add_data(run_id, data)
+    with pytest.raises(RunGone):
+        tracker.add_data("0" * 32, data)
 
 
 def test_a_run_is_found_by_trial_and_store(tracker, sweep, run_id, found):
@@ -172,7 +188,11 @@ def test_the_link_leads_to_the_charts_of_the_sweep(mlflow_settings, server_setti
     assert embedded.experiment_url(sweep) == ""
     place = embedded.open(sweep).id
     url = embedded.experiment_url(sweep, "http://127.0.0.1:5000")
-    assert url == f"http://127.0.0.1:5000/#/experiments/{place}/runs?compareRunsMode=CHART"
+    page = f"http://127.0.0.1:5000/#/experiments/{place}/runs?workflowType=machine_learning"
+    assert url == f"{page}&compareRunsMode=CHART"
+    embedded.introduce(embedded.open(sweep), "text", ["test/accuracy"], ["depth"])
+    url = embedded.experiment_url(sweep, "http://127.0.0.1:5000")
+    assert url == f"{page}&viewStateShareKey=bnsweep&compareRunsMode=CHART"
     server = mlflow_tracker.connect(server_settings)
     assert server.experiment_url(sweep).startswith(f"{server_settings.tracking_uri}/#/experiments/")
 
@@ -182,3 +202,40 @@ def test_a_memory_tracker_that_is_down_cannot_be_reached(sweep):
     tracker.down = True
     with pytest.raises(UnreachableError):
         tracker.open(sweep)
+
+
+def test_mlflow_shows_the_pages_for_training_the_text_the_columns_and_the_data(mlflow_settings):
+    from mlflow import MlflowClient
+
+    from orchestrator.tracking import mlflow_tracker
+
+    tracker = mlflow_tracker.connect(mlflow_settings)
+    client = MlflowClient(tracking_uri=mlflow_settings.tracking_uri)
+    place = client.create_experiment("as an older version made it")
+    client.set_experiment_tag(place, "mlflow.experimentKind", "genai_development_inferred")
+    experiment = tracker.open("as an older version made it")
+    tracker.introduce(experiment, "What depth does", ["test/accuracy"], ["depth"])
+    tags = client.get_experiment(place).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert tags["mlflow.note.content"] == "What depth does"
+    view = json.loads(tags["mlflow.sharedViewState.bnsweep"])
+    assert view["name"] == "What varies"
+    columns = json.loads(view["state"])["selectedColumns"]
+    assert columns == ["metrics.`test/accuracy`", "params.`depth`"]
+
+    client.set_experiment_tag(place, "mlflow.experimentKind", "genai_development")  # by a person
+    client.set_experiment_tag(place, "mlflow.note.content", "mine")
+    tracker.introduce(tracker.open("as an older version made it"), "another", [], [])
+    tags = client.get_experiment(place).tags
+    assert tags["mlflow.experimentKind"] == "genai_development"
+    assert tags["mlflow.note.content"] == "mine"
+
+    run_id = tracker.create(experiment, "trial-a", {**TAGS, "mlflow.user": "ada"}, 1)
+    for _ in range(2):
+        tracker.add_data(run_id, Data("cifar10", "0123456789abcdef", {"training": 50_000}))
+    run = client.get_run(run_id)
+    assert run.info.user_id == "ada"
+    (used,) = run.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("cifar10", "0123456789abcdef")
+    assert json.loads(used.dataset.profile) == {"training_images": 50_000}
+    assert [tag.value for tag in used.tags] == ["training, test"]

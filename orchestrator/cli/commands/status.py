@@ -17,7 +17,6 @@ from orchestrator.launching.board import (
     Board,
     clock,
     epochs_text,
-    labels,
     place,
     seconds_left,
     when,
@@ -26,6 +25,7 @@ from orchestrator.settings import load as load_settings
 from orchestrator.store import lookup
 from orchestrator.store.records import Launch, State, TrialStatus, count_states
 from orchestrator.store.store import Store
+from orchestrator.sweep.labels import labels
 from trainer.spec import TrialSpec
 
 EXAMPLES = ("bnsweep status", "bnsweep status quickstart -w")

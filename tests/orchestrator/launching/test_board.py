@@ -6,9 +6,10 @@ import io
 import pytest
 from rich.console import Console
 
-from orchestrator.launching.board import Board, Event, clock, labels
+from orchestrator.launching.board import Board, Event, clock
 from orchestrator.planning import costs
 from orchestrator.store.records import Launch, TrialStatus
+from orchestrator.sweep.labels import labels
 from trainer.spec import TrialSpec
 
 SPECS = [

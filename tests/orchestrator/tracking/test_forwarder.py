@@ -70,12 +70,14 @@ def test_a_finished_trial_becomes_one_run_with_params_tags_points_and_files(
     trained(store, SPEC)
     assert forwarder.pass_once().empty
     run = assert_mirrored(store, tracker)
-    assert (run.name, run.status) == (SPEC.trial_id, "FINISHED")
+    assert (run.name, run.status) == ("d14 all s0", "FINISHED")
     assert (run.started_ms, run.ended_ms) == (1_700_000_000_000, 1_700_000_003_000)
     assert run.params["depth"] == "14"
     assert run.params["milestones"] == "[1, 2]"
-    assert set(run.params) == set(TrialSpec.model_fields)
-    assert run.tags == {
+    counts = {name for name in run.params if name.startswith("params_")}
+    assert set(run.params) - counts == set(TrialSpec.model_fields)
+    assert counts == {f"params_{n}" for n in ("total", "trainable", "bn", "output", "shortcut")}
+    assert {n: v for n, v in run.tags.items() if n.startswith("bnsweep.")} == {
         "bnsweep.sweep": "depth",
         "bnsweep.trial_id": SPEC.trial_id,
         "bnsweep.config_id": SPEC.config_id,
@@ -289,6 +291,12 @@ class Flaky(MemoryTracker):
     def send(self, *args, **kwargs):
         return self._flaky(lambda: super(Flaky, self).send(*args, **kwargs))
 
+    def introduce(self, *args):
+        return self._flaky(super().introduce, *args)
+
+    def add_data(self, *args):
+        return self._flaky(super().add_data, *args)
+
     def upload(self, *args):
         return self._flaky(super().upload, *args)
 
@@ -314,6 +322,10 @@ def test_whatever_call_fails_there_is_one_run_with_every_point_once(store, every
     forwarder.close()
     for spec, status in zip(SPECS, ("FINISHED", "FAILED", "RUNNING"), strict=True):
         assert assert_mirrored(store, tracker, spec).status == status
+    run = the_run(store, tracker, SPECS[0])
+    assert run.params["params_bn"] == "1120"
+    assert tracker.data[run.run_id] == {("cifar10", "d" * 16)}
+    assert run.name == "d14 all s0"
 
 
 def test_a_create_that_arrives_late_leaves_one_run(store, tracker, forwarder):
@@ -464,7 +476,7 @@ def test_a_refused_trial_does_not_hold_up_the_others(store, tracker, forwarder):
     create = tracker.create
 
     def choosy(experiment, name, tags, started_ms):
-        if name == SPEC.trial_id:
+        if tags["bnsweep.trial_id"] == SPEC.trial_id:
             raise Refused("not this one")
         return create(experiment, name, tags, started_ms)
 
