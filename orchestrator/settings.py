@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-import yaml
-
 from orchestrator.errors import UserError
 
 NOTIFY = "BNSWEEP_NOTIFY"
@@ -83,6 +81,8 @@ def _spaced(address: str) -> bool:
 
 def _read_settings(path: Path) -> dict[str, object]:
     """The settings in the file; none where there is no file. Raises UserError."""
+    import yaml  # a hundredth of a second that `--help` and most verbs spare
+
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:

@@ -20,6 +20,7 @@ from trainer.commands import (
     export_network,
     follow_rank,
     prepare_data,
+    repeat_trial,
     train_trial,
 )
 from trainer.errors import DataError, SpecError, Stopped, TrainerError
@@ -48,6 +49,7 @@ COMMANDS: dict[str, Command] = {
     "export": export_network,
     "follow": follow_rank,
     "prepare": prepare_data,
+    "repeat": repeat_trial,
 }
 
 

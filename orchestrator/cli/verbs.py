@@ -22,6 +22,7 @@ VERBS = {
     "discard": "Set a trial's results aside, so that it runs again.",
     "sync": "Send the tracker what it lacks.",
     "audit": "Prove that the tracker has each trial once, and each point.",
+    "verify": "Train some finished trials again, and compare every number.",
     "ui": "Open the MLflow UI over the store, or the configured server.",
     "report": "Draw figures and tables, the paper's numbers beside them.",
     "compare": "Set two sweeps side by side, paired by seed.",
@@ -40,7 +41,7 @@ ON_CLUSTER |= {"report", "doctor", "gc"}
 REPEATED = {
     "--cluster": ON_CLUSTER,
     "--store": set(VERBS) - {"init", "schema", "prepare", "help"},
-    "--data": {"plan", "prepare", "launch", "resume", "doctor"},
+    "--data": {"plan", "prepare", "launch", "resume", "doctor", "verify"},
 }
 """Options that say where a command works, and the verbs that have them: what to type next works
 only with the same ones."""

@@ -19,7 +19,7 @@ from orchestrator.errors import UnreachableError, UserError
 from orchestrator.store import file_system
 from orchestrator.sweep.descriptions import DESCRIBED
 from trainer import own_code
-from trainer.files import as_json, read, write_atomically, write_once
+from trainer.files import as_json, read, write_atomically, write_json, write_once
 from trainer.spec import TrialSpec
 
 # In a trial's folder, beside what training itself writes there (trainer.results):
@@ -79,6 +79,14 @@ class StoreFolder:
     def forward_folder(self, name: str) -> Path:
         """Where the forwarder keeps its cursors and its lease."""
         return self.sweep_folder(name) / "forward"
+
+    def keep_certificate(self, name: str, content: dict[str, Any]) -> Path:
+        """Write what `verify` has found, beside what it has found before; returns the file."""
+        folder = self.sweep_folder(name) / "verified"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{content['time_ms']}.json"
+        write_json(path, content)
+        return path
 
     def launch_log(self, name: str, number: int) -> Path:
         """Where the chatter of Ray and MLflow goes during a launch."""

@@ -215,7 +215,7 @@ class MlflowTracker(Tracker):
             source=json.dumps({"uri": data.name}),
             profile=json.dumps({f"{split}_images": n for split, n in data.images.items()}),
         )
-        splits = InputTag("mlflow.data.context", "training, test")
+        splits = InputTag("mlflow.data.context", ", ".join(data.images) or "training, test")
         with self._translated():
             self._client.log_inputs(run_id, [DatasetInput(dataset, [splits])])
 

@@ -117,7 +117,11 @@ def counts_of(result: ResultSummary) -> dict[str, str]:
 def data_of(spec: TrialSpec, result: ResultSummary) -> Data:
     """A finished trial's data set."""
     record = data_set(spec.dataset)
-    images = {"training": spec.train_subset or record.train_images, "test": record.test_images}
+    images = {
+        "training": spec.train_subset or max(0, record.train_images - spec.validation),
+        "validation": spec.validation,
+        "test": record.test_images,
+    }
     name = spec.data_id or spec.dataset
     known = {split: number for split, number in images.items() if number}
     return Data(name, result.digests.get("data", "")[:_DIGEST_CHARACTERS], known)

@@ -85,6 +85,7 @@ def test_the_documented_commands_make_a_cluster_that_trains(lab):
 
     # These hosts have no names that resolve, and one folder of temporary files among them.
     small = " --num-cpus=1 --object-store-memory=80000000 --node-ip-address={}"
+    lab1.start(lab.in_terminal("mlflow server"))
     place = small.format(lab1.address) + f" --temp-dir={lab.network.scratch}"
     lab1.start(lab.in_terminal("ray start --head", place))
     doctor = lab.in_terminal("bnsweep doctor", " --json")
@@ -93,6 +94,8 @@ def test_the_documented_commands_make_a_cluster_that_trains(lab):
     lab2.start(lab.in_terminal("ray start --address", small.format(lab2.address)))
     _wait_for_nodes(lab1, doctor, 2)
 
+    tracker = "import urllib.request as r; r.urlopen('http://127.0.0.1:5000/health')"
+    wait_until(lambda: lab1.run("-c", tracker).returncode == 0, 120, "an MLflow server")
     *shell, typed = lab.in_terminal("bnsweep launch", " -y")
     done = lab1.type(*shell, typed.replace(" --detach", ""), timeout_s=300)
     assert done.returncode == 0, done.stdout + done.stderr
