@@ -159,7 +159,9 @@ def _nodes(where: Settings, specs: Sequence[TrialSpec]) -> Iterator[Finding]:
         if problems := node["problems"]:
             yield Finding("node", False, detail + "; ".join(problems), 3 if node["answered"] else 0)
         else:
-            yield Finding("node", True, f"{detail}{node['cpus']:g} CPUs, {node['gpus']:g} GPUs")
+            of_type = f" ({node['gpu_type']})" if node["gpus"] and node["gpu_type"] else ""
+            has = f"{node['cpus']:g} CPUs, {node['gpus']:g} GPUs{of_type}"
+            yield Finding("node", True, f"{detail}{has}")
 
 
 def _store(where: Settings) -> Finding:

@@ -23,7 +23,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.errors import BnsweepError, UnreachableError
-from orchestrator.launching import data_check, ray_environment, source_code
+from orchestrator.launching import data_check, ray_environment, room, source_code
 from trainer.spec import TrialSpec
 
 _LIBRARIES = ("torch", "torchvision", "numpy", "ray")
@@ -39,6 +39,8 @@ class NodeReport:
     address: str
     cpus: float = 0.0
     gpus: float = 0.0
+    gpu_type: str = ""
+    """Ray's name for it, which `resources.gpu_type` takes; empty: none, or unknown."""
     versions: dict[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     """One line each: why nothing can train there."""
@@ -140,6 +142,7 @@ def _report(node: Any, task: Any, sign: Path, here: dict[str, str]) -> NodeRepor
         str(node["NodeManagerAddress"]),
         cpus=float(node["Resources"].get("CPU", 0)),
         gpus=float(node["Resources"].get("GPU", 0)),
+        gpu_type=str(node["Labels"].get(room.GPU_TYPE, "")),
         versions=answer["versions"],
         problems=tuple(problems),
     )

@@ -81,11 +81,11 @@ def needs(
 ) -> list[Need]:
     """What each of the tasks needs. Where GPUs are of several types, all modes of a seed get one;
     `trained_on`: those that are decided (see `gpu_types`)."""
-    types = types_of(resources, nodes)
-    either = [_need(resources, _usable(resources, nodes), task) for task in tasks]
+    types, usable = types_of(resources, nodes), _usable(resources, nodes)
+    either = [_need(resources, usable, task) for task in tasks]
     if resources.gpus == 0 or len(types) < 2:
         return either
-    of_type = {name: [node for node in nodes if node.gpu_type == name] for name in types}
+    of_type = {name: [node for node in usable if node.gpu_type == name] for name in types}
     alone = {name: [_need(resources, of_type[name], task) for task in tasks] for name in types}
     fitting = [
         frozenset(

@@ -59,6 +59,12 @@ def test_one_type_or_types_that_ray_does_not_know_change_nothing():
     assert types_by_seed(modes_of(0), [A100, H100], Resources(gpus=0.0)) == {0: {()}}
 
 
+def test_a_node_of_a_type_without_a_gpu_to_give_is_passed_over():
+    none_left = Node(cpus=16, gpu_type="A100")
+    found = types_by_seed(modes_of(0, 1), [A100, none_left, H100], Resources())
+    assert sorted(map(sorted, found.values())) == [[("A100",)], [("H100",)]]
+
+
 def test_only_allowed_types_are_chosen_from():
     allowed = Resources(gpu_type=("H100", "H200"))
     assert types_by_seed(modes_of(0, 1), [A100, H100], allowed)[0] == {("H100", "H200")}

@@ -102,6 +102,7 @@ NODES = """
 import tempfile
 from ray.cluster_utils import Cluster
 from orchestrator.errors import UserError
+from orchestrator.launching import ray_nodes
 
 # The head has no CPUs, each other node two, and so many GPUs of a type.
 os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="bnsweep-")  # not everybody's /tmp/ray
@@ -132,7 +133,7 @@ def test_at_most_so_many_tasks_run_side_by_side_whatever_is_free(recorded):
 
 
 def test_trials_run_on_the_types_that_are_allowed_and_the_modes_of_a_seed_on_one_of_them(recorded):
-    seen, refused = recorded(
+    seen, refused, said = recorded(
         'GPUS = [("A100", 4), ("H100", 2), ("H200", 2)]'
         + NODES
         + """
@@ -144,13 +145,17 @@ try:
     launched(specs, Resources(gpu_type=("L40S",)), cpus=0)
 except UserError as error:
     refused = str(error)
+ray.init(log_to_driver=False)
+said = [report.gpu_type for report in ray_nodes.look(folder / "runs", folder)]
+ray.shutdown()
 cluster.shutdown()
-print(json.dumps([seen, refused]))
+print(json.dumps([seen, refused, said]))
 """
     )
     assert len(seen) == 6
     assert {gpu_type for _, gpu_type in seen} == {"H100", "H200"}
     assert len(set(map(tuple, seen))) == 3  # both modes of a seed on one type
+    assert sorted(said) == ["", "A100", "H100", "H200"]  # the names that `doctor` shows
     assert refused == (
         "resources: no node has 1 CPUs and 1 GPUs of type L40S for a trial; the largest has 2 CPUs "
         "and 4 GPUs (A100, H100, H200); resources.wait: 15m would wait so long for one"
