@@ -16,26 +16,26 @@ from trainer.spec import TrialSpec
 
 def one_for_each(
     tasks: Sequence[PackTask],
-    gpus: Mapping[str, float],
+    speeds: Mapping[str, float],
     fitting: Sequence[frozenset[str]],
     trained_on: Mapping[str, str],
 ) -> list[str]:
     """The type for each task; empty where none fits all that must go together.
 
-    `gpus`: how many there are of each type; `fitting`: the types that have room for each task;
-    `trained_on`: types that are decided already, by `apart_from_mode`. The others go where the
-    operations of training are the fewest for each GPU so far.
+    `speeds`: what the GPUs of each type do together, beside the others'; `fitting`: the types that
+    have room for each task; `trained_on`: types that are decided already, by `apart_from_mode`.
+    The others go where the operations of training end first.
     """
-    chosen, load = [""] * len(tasks), dict.fromkeys(gpus, 0.0)
+    chosen, load = [""] * len(tasks), dict.fromkeys(speeds, 0.0)
     for members in _together(tasks):
         trials = [spec for index in members for spec in tasks[index].trials]
-        types = frozenset(gpus).intersection(*(fitting[index] for index in members))
+        types = frozenset(speeds).intersection(*(fitting[index] for index in members))
         decided = [trained_on[key] for key in map(apart_from_mode, trials) if key in trained_on]
         types = types.intersection(decided[:1]) or types
         if not types:
             continue
         work = sum(costs.training_flops(spec) or float(spec.epochs) for spec in trials)
-        best = min(sorted(types), key=lambda name: (load[name] + work) / gpus[name])
+        best = min(sorted(types), key=lambda name: (load[name] + work) / speeds[name])
         load[best] += work
         for index in members:
             chosen[index] = best

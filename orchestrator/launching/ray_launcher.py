@@ -269,8 +269,7 @@ class RayLauncher:
 
     def _look(self, tasks: Sequence[PackTask]) -> list[Need]:
         """See which nodes are there; returns what none of them has."""
-        share_gpus = self._resources.gpus == "auto" and self._resources.processes == 1
-        self._nodes = _living_nodes(with_gpu_bytes=share_gpus)
+        self._nodes = _living_nodes(self._resources)
         return room.lacking(room.needs(self._resources, self._nodes, tasks), self._nodes)
 
 
@@ -298,9 +297,14 @@ def _own_signal_handlers() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _living_nodes(*, with_gpu_bytes: bool) -> list[Node]:
+def _living_nodes(resources: Resources) -> list[Node]:
+    """The nodes, with the memory of their GPUs where it decides anything."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    asked = [n for n in nodes if with_gpu_bytes and n["Resources"].get("GPU")]
+    asked = [n for n in nodes if n["Resources"].get("GPU")]
+    types = {node["Labels"].get(room.GPU_TYPE) for node in asked}
+    shared = resources.gpus == "auto" and resources.processes == 1
+    if resources.gpus == 0 or not (shared or len(types) > 1):
+        asked = []
     gpu_bytes = ray.get([_gpu_bytes_of(node) for node in asked])
     said = {node["NodeID"]: size for node, size in zip(asked, gpu_bytes, strict=True)}
     return [

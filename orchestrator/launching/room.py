@@ -95,12 +95,19 @@ def needs(
         )
         for index, task in enumerate(tasks)
     ]
-    gpus = {name: sum(node.gpus for node in of_type[name]) for name in types}
-    chosen = gpu_types.one_for_each(tasks, gpus, fitting, trained_on)
+    speeds = {name: sum(map(_speed, of_type[name])) for name in types}
+    if not all(node.gpu_bytes for node in usable):
+        speeds = {name: sum(node.gpus for node in of_type[name]) for name in types}
+    chosen = gpu_types.one_for_each(tasks, speeds, fitting, trained_on)
     return [
         replace(alone[name][index], gpu_types=(name,)) if name else either[index]
         for index, name in enumerate(chosen)
     ]
+
+
+def _speed(node: Node) -> float:
+    """Of its GPUs together, beside other types': nearly all with more memory are faster."""
+    return node.gpus * node.gpu_bytes
 
 
 def _fits_a_gpu(task: PackTask, node: Node) -> bool:

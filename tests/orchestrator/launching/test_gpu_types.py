@@ -43,14 +43,23 @@ def modes_of(*seeds, **changes):
     ]
 
 
-def test_each_seed_has_one_type_and_the_types_have_alike_much_to_do():
-    found = types_by_seed(modes_of(*range(4)))
-    assert sorted(map(sorted, found.values())) == [[("A100",)]] * 2 + [[("H100",)]] * 2
+def seeds_on(found, gpu_type):
+    """How many seeds are on a type; each must be on one alone."""
+    assert all(len(types) == 1 for types in found.values())
+    return sum(types == {(gpu_type,)} for types in found.values())
 
 
-def test_twice_as_many_gpus_of_a_type_get_twice_as_many_seeds():
-    found = types_by_seed(modes_of(*range(6)), [A100, H100, H100])
-    assert sum(types == {("H100",)} for types in found.values()) == 4
+def test_each_seed_has_one_type_and_each_type_as_much_as_its_gpus_and_their_memory_tell():
+    found = types_by_seed(modes_of(*range(6)))
+    assert (seeds_on(found, "A100"), seeds_on(found, "H100")) == (2, 4)
+    found = types_by_seed(modes_of(*range(5)), [A100, H100, H100])
+    assert (seeds_on(found, "A100"), seeds_on(found, "H100")) == (1, 4)
+
+
+def test_where_a_memory_is_unknown_the_number_of_gpus_decides():
+    unknown = Node(cpus=16, gpus=4, gpu_type="A100")
+    found = types_by_seed(modes_of(*range(6)), [unknown, H100])
+    assert (seeds_on(found, "A100"), seeds_on(found, "H100")) == (4, 2)
 
 
 def test_one_type_or_types_that_ray_does_not_know_change_nothing():
@@ -88,7 +97,7 @@ def test_a_seed_goes_where_all_its_modes_have_room():
 
 
 def test_a_seed_goes_where_its_largest_mode_fits_the_memory_of_a_gpu():
-    small = Node(cpus=16, gpus=8, gpu_type="T4", gpu_bytes=2 * GB)
+    small = Node(cpus=128, gpus=128, gpu_type="T4", gpu_bytes=2 * GB)
     tasks = [task(TINY), task(TINY.changed(trainable="bn_only"))]
     assert types_by_seed(tasks, [small, H100], Resources()) == {0: {("T4",)}}
     tasks = modes_of(0, batch_size=20_000)
