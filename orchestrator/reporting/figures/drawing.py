@@ -38,6 +38,8 @@ _NO_DATE: dict[str, Any] = {"svg": {"Date": None}, "png": {"Software": None}}
 PANEL_WIDTH, PANEL_HEIGHT, LEGEND_ROW, CHARACTER = 3.4, 2.4, 0.2, 0.065
 """Inches: one column of a journal, a line of a legend, a letter of a label."""
 DPI = 150
+MOST_TICKS = 10
+"""Measured places on an x axis that are all written out."""
 
 
 @dataclass(frozen=True)
@@ -234,10 +236,16 @@ def title(axes: Axes, name: str, groups: Sequence[Replicates]) -> None:
 
 
 def ticks_at(axes: Axes, values: Sequence[float]) -> None:
-    """A tick at each measured x, written out; logarithmic where the values span a factor of 3."""
+    """A tick at each measured x, written out; logarithmic where the values span a factor of 3.
+
+    Of many values, as of a sampled field, at round numbers instead."""
     distinct = sorted(set(values))
     if distinct[0] > 0 and distinct[-1] / distinct[0] >= 3:
         axes.set_xscale("log")
+    if len(distinct) > MOST_TICKS:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        return
     axes.set_xticks(distinct, [f"{value:,g}" for value in distinct])
     axes.minorticks_off()
 

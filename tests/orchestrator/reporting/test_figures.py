@@ -1,6 +1,6 @@
 """Each figure of accuracy over each axis: what a line joins, and in which panel it is."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from made_results import made
@@ -113,3 +113,20 @@ def test_a_figure_says_how_many_panels_it_leaves_out():
     assert drawn["accuracy_lr"].caption.endswith("The first 6 of 8 panels.")
     assert drawn["training_curves"].caption.endswith("The first 6 of 16 panels.")
     assert "panels" not in drawn["accuracy_width"].caption
+
+
+def test_many_places_on_an_axis_have_round_ticks_that_do_not_overlap():
+    rates = [round(0.001 * 1.5**n, 6) for n in range(16)]
+    few, many = (figures(grid(lr=part, **MODES))["accuracy_lr"] for part in (rates[:5], rates))
+    for figure, measured in ((few, True), (many, False)):
+        (panel,) = figure.figure.axes
+        figure.figure.canvas.draw()
+        low, high = panel.get_xlim()
+        shown = [
+            text
+            for place, text in zip(panel.get_xticks(), panel.get_xticklabels(), strict=True)
+            if low <= place <= high
+        ]
+        assert ("0.00225" in [text.get_text() for text in shown]) == measured
+        boxes = [text.get_window_extent() for text in shown]
+        assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
