@@ -47,7 +47,7 @@ def run(
 @pytest.mark.parametrize(
     "fields",
     [
-        {"trainable": "all", "brightness": 0.2},
+        {"trainable": "all", "brightness": 0.2, "validation": 30},
         {"trainable": "random_k", "k": 2},
         {"trainable": "bn_output", "optimizer": "adam"},
         {"trainable": "nothing"},

@@ -47,6 +47,8 @@ def chosen(labels: Sequence[int] | Indices, count: int) -> Indices:
     class has its share, give or take one image, whenever the calling ends; more images are
     these and others.
     """
+    if not count:
+        return np.empty(0, np.int64)
     numbers = np.asarray(labels, np.int64)
     sizes = np.bincount(numbers)
     # Of numpy's generators the one that is promised to draw the same numbers for ever: a trial that
