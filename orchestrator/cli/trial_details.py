@@ -30,9 +30,10 @@ def trial_details(store: Store, trial_id: str) -> dict[str, Any]:
         "epoch": status.epoch,
         "epochs": status.epochs,
         "test_accuracy": status.test_accuracy,
-        "validation_accuracy": status.validation_accuracy,
         "sweeps": [name for name, trials in in_sweeps.items() if trial_id in trials],
     }
+    if spec is not None and spec.validation:
+        details["validation_accuracy"] = status.validation_accuracy
     if spec is not None:
         details["config_id"] = spec.config_id
         details["fields"] = {name: value for name, (value, _) in plan.explain(spec).items()}

@@ -156,6 +156,9 @@ def test_bytes_of_checkpoint_and_store_are_near_those_of_a_real_trial(tmp_path, 
     assert costs.initial_weights_bytes(begin_alike + others) == pytest.approx(3 * initial, rel=0.1)
 
 
+FOLDER = {"dataset": "image_folder", "data_id": "a", "classes": 2, "image_size": 32}
+
+
 @pytest.mark.parametrize(
     ("fields", "images", "steps"),
     [
@@ -164,7 +167,7 @@ def test_bytes_of_checkpoint_and_store_are_near_those_of_a_real_trial(tmp_path, 
         ({"validation": 5000, "train_subset": 1000}, 1000, 8),
         ({"dataset": "synthetic", "validation": 100}, 412, 4),
         ({"dataset": "synthetic", "validation": 100, "train_subset": 600}, 600, 5),
-        ({"dataset": "image_folder", "data_id": "a", "classes": 2, "validation": 50}, None, None),
+        (FOLDER | {"validation": 50}, None, None),
     ],
     ids=str,
 )
