@@ -60,10 +60,22 @@ def _summary(sweep: SweepResults) -> list[str]:
     description = sweep.launch.sweep.description
     parts = [page.paragraph(description)] if description else []
     parts.append(page.paragraph(f"{len(sweep.specs)} trials: {states}."))
+    if sweep.verified:
+        parts.append(_verified(sweep))
     if sweep.unfinished:
         missing = f"Not complete: {len(sweep.unfinished)} trials have no result (listed below)."
         parts += [page.note([missing]), page.table(missing_table(sweep))]
     return parts
+
+
+def _verified(sweep: SweepResults) -> str:
+    """How many trials were trained again by `verify`, and whether all numbers came out again."""
+    total, finished = len(sweep.verified), len(sweep.results)
+    other = sorted(trial for trial, verdict in sweep.verified.items() if verdict == "differs")
+    text = f"Of {finished} finished trials {total} {'was' if total == 1 else 'were'} trained again"
+    if other:
+        return page.note([f"{text}; another number came out for {', '.join(other)}."])
+    return page.paragraph(f"{text} by bnsweep verify, and every number was the same.")
 
 
 def _validation(sweep: SweepResults) -> list[str]:

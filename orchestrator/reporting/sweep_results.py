@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 from orchestrator.reporting import probe_results
 from orchestrator.reporting.probe_results import ProbedConfiguration
@@ -28,6 +29,8 @@ class SweepResults:
     groups: list[Replicates]
     """The results by configuration."""
     probed: list[ProbedConfiguration]
+    verified: dict[str, str] = field(default_factory=dict)
+    """What `verify` has found last, by trial: `same` or `differs`, in results as they are now."""
 
     @property
     def name(self) -> str:
@@ -58,4 +61,17 @@ def read(store: Store, sweep_name: str) -> SweepResults:
     statuses = [store.state(spec) for spec in specs]
     results = [result for spec in specs if (result := store.result(spec.trial_id))]
     groups = gather(results)
-    return SweepResults(launch, specs, statuses, results, groups, probe_results.read(store, groups))
+    probed = probe_results.read(store, groups)
+    verified = _verified(store, sweep_name, results)
+    return SweepResults(launch, specs, statuses, results, groups, probed, verified)
+
+
+def _verified(store: Store, name: str, results: list[Result]) -> dict[str, str]:
+    finished_ms = {result.trial_id: result.finished_ms for result in results}
+    found = {}
+    for certificate in store.certificates(name):
+        for trial in certificate["trials"]:
+            known = trial["verdict"] in ("same", "differs")
+            if known and certificate["time_ms"] >= finished_ms.get(trial["trial_id"], math.inf):
+                found[trial["trial_id"]] = trial["verdict"]
+    return found

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,13 @@ class StoreFolder:
         path = folder / f"{content['time_ms']}.json"
         write_json(path, content)
         return path
+
+    def certificates(self, name: str) -> Iterator[dict[str, Any]]:
+        """What `keep_certificate` has kept, the oldest first; what is damaged is left out."""
+        for number in numbers(self.sweep_folder(name) / "verified", ".json"):
+            path = self.sweep_folder(name) / "verified" / f"{number}.json"
+            with contextlib.suppress(OSError, ValueError):
+                yield json.loads(read(path))
 
     def launch_log(self, name: str, number: int) -> Path:
         """Where the chatter of Ray and MLflow goes during a launch."""

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from orchestrator.launching.driver import InlineLauncher, launch
+from orchestrator.reporting import sweep_results
 from orchestrator.settings import load
 from orchestrator.store.store import Store
 from orchestrator.sweep.sweep_spec import SweepSpec
@@ -45,6 +46,9 @@ def test_all_that_is_trained_again_is_the_same_and_a_certificate_says_so(bnsweep
     kept = json.loads(path.read_text())
     assert str(path) == found["certificate"]
     assert (kept["seed"], kept["trials"]) == (7, found["trials"])
+    assert bnsweep("report", "tiny", "--store", trained.root).code == 0
+    (page,) = trained.root.parent.rglob("index.html")
+    assert "Of 3 finished trials 3 were trained again" in page.read_text()
 
 
 def test_the_first_epochs_are_enough_to_compare(bnsweep, trained):
@@ -69,6 +73,7 @@ def test_a_result_that_no_training_gives_is_found(bnsweep, trained):
     said = bnsweep("verify", "tiny", "--store", trained.root, "--trial", TINY.trial_id)
     assert said.code == 1
     assert "NO" in said.out
+    assert sweep_results.read(trained, "tiny").verified == {TINY.trial_id: "differs"}
 
 
 def test_what_was_computed_otherwise_is_not_judged(bnsweep, trained):
