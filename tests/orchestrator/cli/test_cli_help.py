@@ -59,7 +59,9 @@ def test_its_exit_codes_are_those_of_the_errors():
     assert codes == {0, 1, UserError.exit_code, UnreachableError.exit_code, 4, INTERNAL_ERROR}
 
 
-@pytest.mark.parametrize("verb", ["audit", "sync", "compare", "doctor", "plan", "push", "pull"])
+@pytest.mark.parametrize(
+    "verb", ["audit", "sync", "compare", "best", "doctor", "plan", "push", "pull"]
+)
 def test_the_keys_of_a_verb_are_those_that_are_promised(verb):
     row = next(r for r in CONTRACTS.splitlines() if r.startswith("| `") and f"`{verb} " in r)
     assert keys_of(verb)
