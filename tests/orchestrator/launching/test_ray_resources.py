@@ -14,6 +14,8 @@ from orchestrator.store.store import Store
 from orchestrator.sweep.resources import Resources
 from trainer.spec import TrialSpec
 
+PATIENCE_S = 0
+# So long a task waits for two others to run beside it: their workers take a while to start.
 folder = Path(sys.argv[1])
 ray = ray_launcher.ray
 
@@ -29,7 +31,7 @@ def run_task(config, tasks, folder):
     context, begun = ray.get_runtime_context(), time.time()
     (spec,) = task.trials
     (task.store / f"{spec.trial_id}.begun").touch()
-    while time.time() < begun + 5 and running(task.store) < 2:  # so that two do run side by side
+    while time.time() < begun + PATIENCE_S and running(task.store) < 3:
         time.sleep(0.05)
     time.sleep(1)
     record = {
@@ -74,7 +76,7 @@ def test_no_more_tasks_run_than_have_memory_on_the_host(recorded):
     seen = recorded(
         """
         specs = [TrialSpec(dataset="synthetic", seed=seed) for seed in range(4)]
-        asked = Resources(gpus=0.0, memory="auto")
+        asked, PATIENCE_S = Resources(gpus=0.0, memory="auto"), 15
         print(json.dumps(launched(specs, asked, cpus=8, _memory=4 * 10**9)))
         """
     )
@@ -131,11 +133,12 @@ def most_side_by_side(seen):
 def test_at_most_so_many_tasks_run_side_by_side_whatever_is_free(recorded):
     seen = recorded(
         """
-        specs = [TrialSpec(dataset="synthetic", seed=seed) for seed in range(6)]
+        specs = [TrialSpec(dataset="synthetic", seed=seed) for seed in range(4)]
+        PATIENCE_S = 15
         print(json.dumps(launched(specs, Resources(gpus=0.0, at_once=2), cpus=8)))
         """
     )
-    assert len(seen) == 6
+    assert len(seen) == 4
     assert most_side_by_side(seen) == 2
 
 
