@@ -53,7 +53,7 @@ class Shown:
         tags = {
             TAG_CONFIG_NAME: without_seed(self.name(spec), spec),
             NOTE: _note(spec, launch),
-            "mlflow.user": getattr(start, "user", ""),
+            "mlflow.user": start.user if start else "",
             "mlflow.source.type": "LOCAL",
             "mlflow.source.name": _file_of(launch) if launch else "",
             "mlflow.source.git.commit": launch.commit if launch else "",

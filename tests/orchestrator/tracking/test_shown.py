@@ -4,6 +4,7 @@ import pytest
 from made_results import made
 from made_trials import a_store, claimed, finished, launched, record, trained, write
 
+from orchestrator import machine
 from orchestrator.store.records import Launch
 from orchestrator.sweep import sweep_spec
 from orchestrator.tracking import cursor, shown
@@ -69,6 +70,7 @@ def test_a_run_says_where_it_comes_from(store, tracker):
     tags = the_run(store, tracker, spec).tags
     assert tags["mlflow.source.name"] == "sweeps/my depth.yaml"
     assert tags["mlflow.source.type"] == "LOCAL"
+    assert tags["mlflow.user"] == machine.user_name()
     assert tags["mlflow.source.git.commit"] == "c0ffee"
     assert "bnsweep launch 'sweeps/my depth.yaml' --set epochs=3\n" in tags[shown.NOTE]
     assert spec.trial_id in tags[shown.NOTE]
@@ -83,6 +85,7 @@ def test_what_is_not_known_is_left_out(store, tracker):
         "config",
         "mlflow.note.content",
         "mlflow.source.type",
+        "mlflow.user",
     }
     assert "launched with" not in tags[shown.NOTE]
 
@@ -135,6 +138,7 @@ def test_counts_and_data_come_with_the_result(store, tracker):
     [
         ({}, "cifar10", {"training": 50_000, "test": 10_000}),
         ({"train_subset": 100}, "cifar10", {"training": 100, "test": 10_000}),
+        ({"validation": 1000}, "cifar10", {"training": 49_000, "validation": 1000, "test": 10_000}),
         (
             {"dataset": "image_folder", "data_id": "cats", "classes": 2, "image_size": 32},
             "cats",
