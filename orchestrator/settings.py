@@ -29,10 +29,15 @@ class Settings:
         return self.store / "mlartifacts"
 
 
-def load(store: Path | None = None, data: Path | None = None) -> Settings:
-    """Settings from flags (where given), `BNSWEEP_STORE`, `BNSWEEP_DATA`, `MLFLOW_TRACKING_URI`."""
+def load(
+    store: Path | None = None, data: Path | None = None, *, default_data: Path | None = None
+) -> Settings:
+    """Settings from flags (where given), `BNSWEEP_STORE`, `BNSWEEP_DATA`, `MLFLOW_TRACKING_URI`.
+
+    `default_data`: where data sets are if nothing else says; `./data` by default.
+    """
     store = Path(store or os.environ.get("BNSWEEP_STORE") or "runs").absolute()
-    data = Path(data or os.environ.get("BNSWEEP_DATA") or "data").absolute()
+    data = Path(data or os.environ.get("BNSWEEP_DATA") or default_data or "data").absolute()
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     return Settings(
         store, data, uri or sqlite_address(store / "mlflow.db"), embedded_tracker=not uri

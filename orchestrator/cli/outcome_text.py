@@ -100,8 +100,9 @@ def next_commands(sweep: Sweep, outcome: Outcome, curves: str, tracker: str = ML
         why = f" ({outcome.backlog.problem})" if outcome.backlog.problem else ""
         lines.append(f"{called} lacks {outcome.backlog.trials} trials{why}")
         lines.append(f"to send them:   bnsweep sync {name}{option}")
-    if curves:
+    if curves and any(status.epoch or status.state == "finished" for status in outcome.statuses):
         lines.append(f"curves:         {curves}")
-    lines.append(f"figures:        bnsweep report {name}")
+    if outcome.counts["finished"]:
+        lines.append(f"figures:        bnsweep report {name}")
     lines.append(f"each trial:     bnsweep status {name}")
     return lines

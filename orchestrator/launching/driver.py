@@ -122,7 +122,7 @@ def launch(
     Raises UnreachableError where the store cannot be written or no worker can start.
     """
     begun, store = time.monotonic(), Store(settings.store)
-    record = _record(store, sweep)
+    record = _record(store, sweep, settings)
     order, observer = order or Order(), observer or Observer()
     running = RunningLaunch(store, settings, record, order)
     running.begun_with = {t: max(numbers, default=0) for t, numbers in running.attempts().items()}
@@ -173,7 +173,7 @@ def _told(observer: Observer) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _record(store: Store, sweep: SweepSpec) -> Launch:
+def _record(store: Store, sweep: SweepSpec, settings: Settings) -> Launch:
     """Number the launch, once the store holds all that a resume needs."""
     launch = Launch(
         number=0,
@@ -181,6 +181,7 @@ def _record(store: Store, sweep: SweepSpec) -> Launch:
         user=machine.user_name(),
         host=socket.gethostname(),
         sweep=sweep.model_copy(update={"files": {}}),  # from here on they are the store's
+        data=str(settings.data),
         commit=source_code.commit(),
     )
     store.open_for_writing()

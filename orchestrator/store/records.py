@@ -87,6 +87,8 @@ class Launch(BaseModel):
     """Who launched; empty in files of before."""
     host: str
     sweep: SweepSpec
+    data: str = ""
+    """Its data folder, on that host; empty: not known."""
     commit: str = ""
     """Of the checkout that launched, with `-dirty` where its files differ; empty: not known."""
 

@@ -74,6 +74,11 @@ def _schemas(*_tables: tuple[str, ...]) -> Mapping[str, Schema]:
 
 SCHEMAS: Mapping[str, Schema] = _Schemas()
 
+_WORDS = {
+    "data_id": "the name of one folder in the data folder: up to 64 letters, digits, dots, - and _",
+    "weights_sha256": "64 hexadecimal digits, 0-9 and a-f",
+}
+"""What is allowed where a schema has a pattern, by field."""
 MAX_ITEMS = 1000
 """The longest list that is one value of a field."""
 _SWITCH = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
@@ -91,6 +96,9 @@ def reading(meant: Schema | str, words: str = "", written: Any = None) -> WrapVa
     editors, where more is read than the field has. What is no node, such as a field of a stored
     sweep, is taken as it is.
     """
+
+    if isinstance(meant, str):
+        words = words or _WORDS.get(meant, "")
 
     def read(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
         if not isinstance(value, Node):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import typer
 
@@ -14,6 +15,7 @@ from orchestrator.launching.rounds import Order
 from orchestrator.library import Sweep
 from orchestrator.settings import load as load_settings
 from orchestrator.store import lookup
+from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
 
 EXAMPLES = ("bnsweep resume quickstart", "bnsweep resume quickstart --trial 6dcfdff9")
@@ -39,11 +41,12 @@ def resume(
 ) -> int:
     """Run the failed and unfinished trials of the newest launch, from their checkpoints.
 
-    A trial that is named runs again whatever it failed of.
+    A trial that is named runs again whatever it failed of. Data sets are where they were at the
+    launch, and what was answered then is not asked again.
     """
-    settings = load_settings(store_folder, data_folder)
-    store = Store(settings.store)
+    store = Store(load_settings(store_folder).store)
     launch = lookup.launch_of(store, name)
+    settings = load_settings(store.root, data_folder, default_data=_data_of(launch))
     trial_ids = tuple(lookup.trial_id(store, typed) for typed in trials)
     known = {spec.trial_id for spec in launch.specs}
     if strangers := [trial_id for trial_id in trial_ids if trial_id not in known]:
@@ -60,10 +63,16 @@ def resume(
         chosen_launcher(inline, launcher),
         tracker or MLFLOW,
         detach,
-        yes,
+        yes or max_gpu_hours is None,  # the launch was asked about; a new limit was not
         quiet,
         as_json,
         on_finish,
         notify,
     )
     return run(sweep, plan, order, settings, chosen)
+
+
+def _data_of(launch: Launch) -> Path | None:
+    """The data folder of the launch, where this machine has it."""
+    folder = Path(launch.data)
+    return folder if launch.data and folder.is_dir() else None

@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 from webhook import listening
 
+from orchestrator.cli import outcome_text
 from orchestrator.errors import UnreachableError
 from orchestrator.launching import detach
+from orchestrator.launching.driver import Outcome
+from orchestrator.library import Sweep
+from orchestrator.store.records import TrialStatus
 from orchestrator.store.store import Store
+from orchestrator.tracking.forwarder import Backlog
 
 
 @pytest.fixture
@@ -95,6 +100,47 @@ def test_a_failed_trial_is_told_at_once_and_at_the_end_and_resume_can_name_it(la
     named = bnsweep("resume", "tiny", "--inline", "--json", "--trial", failed)
     begun = [json.loads(line) for line in named.out.splitlines() if '"begun"' in line]
     assert [event["trial_id"] for event in begun] == [failed]
+
+
+def test_resume_takes_the_data_folder_of_its_launch(launch, bnsweep, tmp_path, monkeypatch):
+    theirs, store = tmp_path / "theirs", Store(tmp_path / "runs")
+    theirs.mkdir()
+    launch("--data", theirs)
+
+    def of_resume(*more):
+        assert bnsweep("resume", "tiny", "--inline", *more).code == 0
+        return store.newest_launch("tiny").data
+
+    assert of_resume() == str(theirs)
+    assert of_resume("--data", tmp_path) == str(tmp_path)
+    monkeypatch.setenv("BNSWEEP_DATA", str(tmp_path / "env"))
+    assert of_resume() == str(tmp_path / "env")
+    monkeypatch.delenv("BNSWEEP_DATA")
+    monkeypatch.chdir(tmp_path)
+    assert of_resume() == str(tmp_path / "data")  # the newest launch's is not on this machine
+
+
+@pytest.mark.parametrize(
+    ("states", "advice"),
+    [
+        ([("pending", None), ("stopped", None)], []),
+        ([("pending", None), ("stopped", 0)], []),
+        ([("pending", None), ("stopped", 1)], ["curves"]),
+        ([("failed", 1), ("finished", 1)], ["curves", "figures"]),
+        ([("finished", 0), ("finished", 0)], ["curves", "figures"]),
+    ],
+)
+def test_curves_and_figures_are_advised_where_there_are_some(tiny, states, advice):
+    sweep = Sweep.load(tiny)
+    statuses = tuple(
+        TrialStatus(spec.trial_id, state, epoch=epoch)
+        for spec, (state, epoch) in zip(sweep.trials, states, strict=True)
+    )
+    outcome = Outcome(1, statuses, stopped=True, backlog=Backlog(), seconds=1.0)
+    lines = outcome_text.next_commands(sweep, outcome, "bnsweep ui tiny")
+    kinds = [line.partition(":")[0] for line in lines]
+    assert [kind for kind in kinds if kind in ("curves", "figures")] == advice
+    assert kinds[-1] == "each trial"
 
 
 def test_resume_finishes_what_a_stop_left(launch, bnsweep, tmp_path):

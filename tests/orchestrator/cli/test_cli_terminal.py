@@ -60,6 +60,19 @@ def test_ctrl_c_ends_a_launch_with_a_checkpoint_and_says_how_to_go_on(bnsweep, t
     assert states == ["stopped", "pending"]
 
 
+def test_a_resume_does_not_ask_again_what_its_launch_was_answered(bnsweep, tiny):
+    terminal = Terminal("launch", tiny, "--inline", *LONG, typed="\n")
+    terminal.until("1/2000")
+    terminal.type(CTRL_C)
+    terminal.end()
+    terminal = Terminal("resume", "tiny", "--inline")
+    terminal.until("/2000")
+    terminal.type(CTRL_C)
+    shown, code = terminal.end()
+    assert "[Y/n]" not in shown
+    assert code == 4
+
+
 def test_a_launch_whose_terminal_closes_ends_with_a_checkpoint(bnsweep, tiny, tmp_path):
     terminal = Terminal("launch", tiny, "--inline", *LONG, typed="\n")
     terminal.until("1/2000")
