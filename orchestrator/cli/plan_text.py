@@ -11,6 +11,7 @@ from orchestrator import machine
 from orchestrator.cli import screen
 from orchestrator.launching.board import clock
 from orchestrator.planning.plan import Group, Plan, Totals
+from orchestrator.planning.power import LEVEL, MAX_SEEDS, POWER, Power
 from orchestrator.sweep.labels import field_text
 from orchestrator.sweep.resources import Resources
 from trainer.spec import TrialSpec
@@ -116,3 +117,22 @@ def training_time(totals: Totals, at_once: int = 1) -> str:
     if at_once > 1:
         text += f"; here {at_once} at a time, so about {clock(totals.hours * 3600 / at_once)}"
     return text
+
+
+def power(points: float, cost: Power | None) -> str:
+    """In words what `plan --power` has found."""
+    if cost is None:
+        return (
+            f"to tell {points:g} points apart: unknown, since no configuration like these has two "
+            "finished seeds here; --set seeds=2 is a beginning"
+        )
+    which = "configurations like these" if cost.alike else "of these configurations"
+    seen = f"spread over seeds {cost.spread:.2f} points, in {cost.configurations} {which}"
+    if cost.seeds is None:
+        return f"to tell {points:g} points apart: more than {MAX_SEEDS:,} seeds ({seen})"
+    time = f"; {cost.hours:.1f} h of training in all" if cost.hours is not None else ""
+    return (
+        f"to tell {points:g} points apart: {cost.seeds} seeds of each configuration, "
+        f"{cost.planned_seeds} are planned{time} ({seen}; a t test at {100 * LEVEL:g} % that finds "
+        f"it with {100 * POWER:g} %)"
+    )

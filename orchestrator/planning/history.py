@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -69,7 +69,7 @@ class History:
             "same": defaultdict(list),
             "near": defaultdict(list),
         }
-        for spec, status in self._finished():
+        for spec, status in finished(self._store, self._planned):
             # In a pack each took its share of the pack's time.
             seconds = (status.seconds or 0.0) * status.processes / status.packed
             for source, key, work in _keys(spec):
@@ -77,17 +77,21 @@ class History:
                     rates[source][key].append(seconds / work)
         return rates
 
-    def _finished(self) -> Iterable[tuple[TrialSpec, TrialStatus]]:
-        seen = {status.trial_id for _, status in self._planned}
-        for spec, status in self._planned:
-            if status.seconds is not None:
-                yield spec, status
-        others = (name for name in self._store.trial_ids() if name not in seen)
-        for _, trial_id in zip(range(MAX_READ), others, strict=False):
-            status = self._store.state(trial_id)
-            spec_read = self._store.spec(trial_id) if status.seconds is not None else None
-            if spec_read is not None:
-                yield spec_read, status
+
+def finished(
+    store: Store, planned: Sequence[tuple[TrialSpec, TrialStatus]]
+) -> Iterator[tuple[TrialSpec, TrialStatus]]:
+    """Finished trials: of `planned`, whose states are known, and others in the store."""
+    seen = {status.trial_id for _, status in planned}
+    for spec, status in planned:
+        if status.seconds is not None:
+            yield spec, status
+    others = (name for name in store.trial_ids() if name not in seen)
+    for _, trial_id in zip(range(MAX_READ), others, strict=False):
+        status = store.state(trial_id)
+        spec_read = store.spec(trial_id) if status.seconds is not None else None
+        if spec_read is not None:
+            yield spec_read, status
 
 
 def _keys(spec: TrialSpec) -> list[tuple[str, tuple[object, ...], float]]:
