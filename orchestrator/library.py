@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from orchestrator.launching.notify import Notifier
 from orchestrator.launching.rounds import Order
 from orchestrator.planning import plan as planning
 from orchestrator.planning.plan import Plan
-from orchestrator.settings import Settings, notify_url
+from orchestrator.settings import Settings, notify_url, sqlite_path
 from orchestrator.settings import load as load_settings
+from orchestrator.store import permissions
 from orchestrator.store.store import Store
 from orchestrator.sweep import sweep_spec
 from orchestrator.sweep.sweep_spec import SweepSpec
@@ -105,6 +107,8 @@ def launch(
     # Made when they are needed: Ray and MLflow take seconds to load.
     make_launcher = _maker("launcher", launcher, sweep.spec.resources)
     make_tracker = _maker("tracker", tracker, settings)
+    if tracker == MLFLOW:
+        make_tracker = partial(connect_to_write, settings)
     with (
         contextlib.nullcontext(observer) if observer else progress.showing() as follower,
         Notifier(webhook, follower) as notifier,
@@ -127,6 +131,16 @@ def connect(settings: Settings, tracker: str = MLFLOW) -> Tracker:
     name, UnreachableError where it cannot be reached."""
     made: Tracker = extensions.find("tracker", tracker)(settings)
     return made
+
+
+def connect_to_write(settings: Settings, tracker: str = MLFLOW) -> Tracker:
+    """The same for whoever sends it something. Raises UnreachableError also where the embedded
+    database is another user's, in place of the pages that MLflow would print."""
+    if tracker == MLFLOW and settings.embedded_tracker:
+        database = sqlite_path(settings.tracking_uri)
+        if why := permissions.not_writable(database):
+            raise UnreachableError(f"{database}: {why}")
+    return connect(settings, tracker)
 
 
 def _maker(kind: extensions.Kind, given: Any, argument: Any) -> Callable[[], Any]:

@@ -62,9 +62,12 @@ def _text(path: Path) -> str:
 
 
 def user_name() -> str:
-    """The user that this process runs as, and not what its environment says; the number of one
-    that has no name, as in many containers."""
-    user = os.geteuid()
+    """The user that this process runs as, and not what its environment says."""
+    return name_of(os.geteuid())
+
+
+def name_of(user: int) -> str:
+    """The user's name; the number of one that has none, as in many containers."""
     try:
         return pwd.getpwuid(user).pw_name
     except KeyError:

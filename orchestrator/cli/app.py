@@ -26,6 +26,7 @@ from orchestrator.cli.verbs import VERBS as VERBS
 from orchestrator.cli.verbs import as_called, remember
 from orchestrator.errors import BnsweepError, exit_code_of
 from orchestrator.printable import printable
+from orchestrator.store import permissions
 
 
 class VerbGroup(TyperGroup):
@@ -130,7 +131,8 @@ def _run(arguments: Sequence[str]) -> int:
         return 0
     except OSError as error:
         path = f"{error.filename}: " if error.filename else ""
-        return _say(error, f"{path}{error.strerror or error}", code=exit_code_of(error))
+        said = permissions.denial(error) or f"{path}{error.strerror or error}"
+        return _say(error, said, code=exit_code_of(error))
     except ImportError as error:
         hint = (
             "the installation is not whole, or another package was installed over it: install "

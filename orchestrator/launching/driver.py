@@ -24,6 +24,7 @@ from orchestrator.launching.standard_output import output_to
 from orchestrator.launching.worker import PackTask, run_pack
 from orchestrator.planning import costs
 from orchestrator.settings import Settings
+from orchestrator.store import permissions
 from orchestrator.store.records import STATES, Launch, Stop, StopMode, TrialStatus
 from orchestrator.store.store import Store
 from orchestrator.sweep.resources import Resources
@@ -31,6 +32,7 @@ from orchestrator.sweep.sweep_spec import SweepSpec
 from orchestrator.tracking.forwarder import Backlog, Forwarder
 from orchestrator.tracking.tracker import Tracker
 
+_log = logging.getLogger(__name__)
 DRAIN_S = 30.0
 """How long a launch sends what is left at its end (less after a signal)."""
 FRUITLESS_ROUNDS = 3
@@ -191,9 +193,8 @@ def _record(store: Store, sweep: SweepSpec, settings: Settings) -> Launch:
             store.keep_code(sweep.code.sha256, sweep.code.path)
         return store.record_launch(launch)
     except OSError as error:
-        raise UnreachableError(
-            f"store {store.root}: {error.strerror}; nothing was started"
-        ) from error
+        said = permissions.denial(error) or f"store {store.root}: {error.strerror}"
+        raise UnreachableError(f"{said}; nothing was started") from error
 
 
 @contextlib.contextmanager
@@ -224,10 +225,14 @@ def _drain(forwarder: Forwarder | None, timeout_s: float, observer: Observer) ->
 def _rounds(launch: RunningLaunch, make_launcher: Callable[[], Launcher]) -> None:
     """Run what may run and look again, until nothing is left or the launch is to stop."""
     launcher: Launcher | None = None
-    fruitless = 0
+    fruitless, left = 0, 0
     try:
         while launch.stop is None:
             todo = next_round(launch)
+            if len(todo.others_own) > left:
+                left = len(todo.others_own)
+                why = next(iter(todo.others_own.values()))
+                _log.info("%d unfinished trials are left alone: the first %s", left, why)
             if todo.trials:
                 _pause(launch, todo.pause_s)
                 smallest = min(map(costs.trial_bytes, todo.trials))

@@ -5,6 +5,7 @@ Every retry and every trial left alone is decided here, with `failures.decide`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -130,6 +131,8 @@ class Round:
     pause_s: float
     epochs_done: dict[str, int] = field(default_factory=dict)
     """Of the trials that go on from a checkpoint."""
+    others_own: Mapping[str, str] = field(default_factory=dict)
+    """Trials that another user began and this one may not go on with: id and why."""
 
 
 def next_round(launch: RunningLaunch) -> Round:
@@ -138,6 +141,7 @@ def next_round(launch: RunningLaunch) -> Round:
     stops = launch.store.stops_for(*launch.key)
     idle = {*launch.store.held_back(*launch.key)}.union(*(stop.trials for stop in stops))
     trials, alone, others, pause_s = [], set(), [], 0.0
+    others_own: dict[str, str] = {}
     for spec in launch.specs:
         status = statuses[spec.trial_id]
         if launch.order.trials and spec.trial_id not in launch.order.trials:
@@ -146,13 +150,15 @@ def next_round(launch: RunningLaunch) -> Round:
             others.append(status)
         elif status.state != "finished" and spec.trial_id not in idle:
             decision = _decide(launch, spec, status)
-            if decision.run:
+            if decision.run and (why := launch.store.not_ours(spec.trial_id)):
+                others_own[spec.trial_id] = why
+            elif decision.run:
                 trials.append(spec)
                 pause_s = max(pause_s, decision.pause_s)
                 if decision.alone:
                     alone.add(spec.trial_id)
     done = {spec.trial_id: statuses[spec.trial_id].epoch or 0 for spec in trials}
-    return Round(tuple(trials), frozenset(alone), tuple(others), pause_s, done)
+    return Round(tuple(trials), frozenset(alone), tuple(others), pause_s, done, others_own)
 
 
 def _decide(launch: RunningLaunch, spec: TrialSpec, status: TrialStatus) -> failures.Decision:

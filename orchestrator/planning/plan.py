@@ -264,6 +264,8 @@ def decision(status: TrialStatus, store: Store) -> tuple[bool, str]:
             return False, f"running on {status.owner}: a launch waits for it"
         case "pending":
             return True, "not trained yet"
+        case _ if why := store.not_ours(status.trial_id):
+            return False, f"{status.state}: {why}"
         case "stopped":
             return True, f"stopped ({status.cause}): goes on after epoch {status.epoch or 0}"
     failure = store.failure(status.trial_id)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.store import file_system
+from orchestrator.store import file_system, permissions
 from orchestrator.sweep.descriptions import DESCRIBED
 from trainer import own_code
 from trainer.files import as_json, read, write_atomically, write_json, write_once
@@ -199,7 +199,8 @@ class StoreFolder:
             lacks = file_system.problems(self.root)
         except OSError as error:
             raise UnreachableError(
-                f"store {self.root}: cannot be written ({error.strerror}); "
+                permissions.denial(error)
+                or f"store {self.root}: cannot be written ({error.strerror}); "
                 "give another with --store or BNSWEEP_STORE"
             ) from error
         if lacks:

@@ -30,7 +30,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from orchestrator.errors import UnreachableError, UserError
-from orchestrator.store import liveness, ownership
+from orchestrator.store import liveness, ownership, permissions
 from orchestrator.store.failures import Failure
 from orchestrator.store.folder import ATTEMPTS, ERROR, NAME, PULLED, StoreFolder, numbers
 from orchestrator.store.records import Launch, State, Stop, TrialStatus
@@ -214,6 +214,10 @@ class Store(StoreFolder):
             epoch=records[-1].epoch if records else None,
         )
 
+    def not_ours(self, trial_id: str) -> str:
+        """Why this user can begin no attempt at the trial, which another one began; else ""."""
+        return permissions.not_writable(self.trial_folder(trial_id) / ATTEMPTS)
+
     def journal(self, trial_id: str) -> list[Record]:
         """The trial's records: the chain of its attempts, each cut where the next one resumed.
 
@@ -348,7 +352,8 @@ def _finished_status(trial_id: str, path: Path) -> TrialStatus | None:
     except (files.NotAFile, ValueError):
         return _with_bad_result(trial_id, f"{path} is damaged")
     except OSError as error:
-        raise UnreachableError(f"{path}: cannot be read ({error.strerror})") from error
+        said = permissions.denial(error) or f"{path}: cannot be read ({error.strerror})"
+        raise UnreachableError(said) from error
     if result.trial_id != trial_id:
         return _with_bad_result(trial_id, f"{path} is another trial's")
     return TrialStatus(

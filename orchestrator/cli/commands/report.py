@@ -9,7 +9,7 @@ import typer
 
 from orchestrator.cli import options, screen
 from orchestrator.errors import BnsweepError
-from orchestrator.library import connect
+from orchestrator.library import connect_to_write
 from orchestrator.reporting import sweep_results, to_mlflow
 from orchestrator.reporting.report import build
 from orchestrator.reporting.sweep_results import SweepResults
@@ -52,7 +52,7 @@ def _publish(results: SweepResults, store: Store, settings: Settings, folder: Pa
     if settings.embedded_tracker and not (settings.store / "mlflow.db").exists():
         return ""  # nothing was ever sent: do not make a database for this
     try:
-        return to_mlflow.publish(results, folder, connect(settings), store.identity)
+        return to_mlflow.publish(results, folder, connect_to_write(settings), store.identity)
     except BnsweepError as error:
         screen.say(f"not in MLflow: {error.lines[0]}", "yellow")
         return ""

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from orchestrator.cli import options, screen
 from orchestrator.extensions import MLFLOW
-from orchestrator.library import connect
+from orchestrator.library import connect_to_write
 from orchestrator.settings import load as load_settings
 from orchestrator.store import lookup
 from orchestrator.store.store import Store
@@ -27,7 +27,7 @@ def sync(
     store = Store(settings.store)
     store.check_version()
     sweeps = lookup.sweep_names(store, name)
-    tracker = connect(settings, tracker_name or MLFLOW)
+    tracker = connect_to_write(settings, tracker_name or MLFLOW)
     backlogs = {sweep: forwarder.sync(store, sweep, tracker) for sweep in sweeps}
     if as_json:
         screen.show_json({"sweeps": [{"sweep": s, **asdict(b)} for s, b in backlogs.items()]})
