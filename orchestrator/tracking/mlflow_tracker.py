@@ -30,7 +30,7 @@ from mlflow.utils.rest_utils import http_request
 
 from orchestrator.errors import BnsweepError, UnreachableError, UserError
 from orchestrator.settings import Settings, sqlite_address, sqlite_path
-from orchestrator.tracking.shown import NOTE
+from orchestrator.tracking.shown import NOTE, TAG_CONFIG_NAME
 from orchestrator.tracking.tracker import (
     TAG_STORE,
     TAG_TRIAL,
@@ -52,11 +52,14 @@ _KIND, _TRAINING, _GUESSED = "mlflow.experimentKind", "custom_model_development"
 """Which of MLflow's two sets of pages an experiment opens in; its pages guess where nobody said."""
 _PAGES = "machine_learning"
 """The same in a link: a browser that has seen the other pages last shows those again."""
-_VIEW = "bnsweep"
-_VIEW_TAG = f"mlflow.sharedViewState.{_VIEW}"
-"""A view of the list of runs, kept as MLflow's pages keep one that was saved: in its menu of views
-and for links to it."""
-_VIEW_NAME = "What varies"
+_VIEW_TAG = "mlflow.sharedViewState."
+"""Begins the tag of a view of an experiment's runs, kept as MLflow's pages keep one that was saved:
+in its menu of views and for links to it."""
+_LIST, _CHARTS = "bnsweep", "bnsweep-configurations"
+_BY_CONFIGURATION = {
+    "aggregateFunction": "average",
+    "groupByKeys": [{"mode": "tag", "groupByData": TAG_CONFIG_NAME}],
+}
 _RUNS_DRAWN = "FIRST_20_RUNS"
 _FORBIDDEN = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
 _REJECTED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE")
@@ -153,11 +156,14 @@ class MlflowTracker(Tracker):
     ) -> None:
         columns = [f"metrics.`{name}`" for name in metrics]
         columns += [f"params.`{name}`" for name in params]
-        state = json.dumps({"selectedColumns": columns, "runsHiddenMode": _RUNS_DRAWN})
+        state = {"selectedColumns": columns, "runsHiddenMode": _RUNS_DRAWN}
+        grouped = {**state, "groupBy": _BY_CONFIGURATION}
         with self._translated():
             there = self._client.get_experiment(experiment.id)
-            made = {"createdAt": there.creation_time, "updatedAt": there.creation_time}
-            tags = {_VIEW_TAG: json.dumps({"name": _VIEW_NAME, **made, "state": state})}
+            tags = {
+                f"{_VIEW_TAG}{_LIST}": _saved("What varies", there.creation_time, state),
+                f"{_VIEW_TAG}{_CHARTS}": _saved("Configurations", there.creation_time, grouped),
+            }
             tags |= {NOTE: text} if text and not there.tags.get(NOTE) else {}
             for name, value in tags.items():
                 if there.tags.get(name) != value:
@@ -278,7 +284,7 @@ class MlflowTracker(Tracker):
         experiment = self.open(sweep)
         with self._translated():
             tags = self._client.get_experiment(experiment.id).tags
-        view = f"viewStateShareKey={_VIEW}&" if _VIEW_TAG in tags else ""
+        view = f"viewStateShareKey={_CHARTS}&" if f"{_VIEW_TAG}{_CHARTS}" in tags else ""
         shown = f"workflowType={_PAGES}&{view}compareRunsMode=CHART"
         return f"{base.rstrip('/')}/#/experiments/{experiment.id}/runs?{shown}"
 
@@ -324,6 +330,12 @@ def _run(run: MlflowRun) -> Run:
         tags=data.tags,
         latest=data.metrics,
     )
+
+
+def _saved(name: str, time_ms: int, state: Mapping[str, Any]) -> str:
+    """A saved view as MLflow's pages write it."""
+    times = {"createdAt": time_ms, "updatedAt": time_ms}
+    return json.dumps({"name": name, **times, "state": json.dumps(state)})
 
 
 def _line(error: Exception) -> str:

@@ -192,7 +192,7 @@ def test_the_link_leads_to_the_charts_of_the_sweep(mlflow_settings, server_setti
     assert url == f"{page}&compareRunsMode=CHART"
     embedded.introduce(embedded.open(sweep), "text", ["test/accuracy"], ["depth"])
     url = embedded.experiment_url(sweep, "http://127.0.0.1:5000")
-    assert url == f"{page}&viewStateShareKey=bnsweep&compareRunsMode=CHART"
+    assert url == f"{page}&viewStateShareKey=bnsweep-configurations&compareRunsMode=CHART"
     server = mlflow_tracker.connect(server_settings)
     assert server.experiment_url(sweep).startswith(f"{server_settings.tracking_uri}/#/experiments/")
 
@@ -222,6 +222,9 @@ def test_mlflow_shows_the_pages_for_training_the_text_the_columns_and_the_data(m
     assert view["name"] == "What varies"
     columns = json.loads(view["state"])["selectedColumns"]
     assert columns == ["metrics.`test/accuracy`", "params.`depth`"]
+    grouped = json.loads(tags["mlflow.sharedViewState.bnsweep-configurations"])
+    (key,) = json.loads(grouped["state"])["groupBy"]["groupByKeys"]
+    assert (grouped["name"], key["groupByData"]) == ("Configurations", "config")
 
     client.set_experiment_tag(place, "mlflow.experimentKind", "genai_development")  # by a person
     client.set_experiment_tag(place, "mlflow.note.content", "mine")
@@ -232,10 +235,14 @@ def test_mlflow_shows_the_pages_for_training_the_text_the_columns_and_the_data(m
 
     run_id = tracker.create(experiment, "trial-a", {**TAGS, "mlflow.user": "ada"}, 1)
     for _ in range(2):
-        tracker.add_data(run_id, Data("cifar10", "0123456789abcdef", {"training": 50_000}))
+        images = {"training": 50_000, "test": 10_000}
+        tracker.add_data(run_id, Data("cifar10", "0123456789abcdef", images))
     run = client.get_run(run_id)
     assert run.info.user_id == "ada"
     (used,) = run.inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest) == ("cifar10", "0123456789abcdef")
-    assert json.loads(used.dataset.profile) == {"training_images": 50_000}
+    assert json.loads(used.dataset.profile) == {
+        "training_images": 50_000,
+        "test_images": 10_000,
+    }
     assert [tag.value for tag in used.tags] == ["training, test"]
