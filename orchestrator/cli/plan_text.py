@@ -130,7 +130,7 @@ def power(points: float, cost: Power | None) -> str:
     seen = f"spread over seeds {cost.spread:.2f} points, in {cost.configurations} {which}"
     if cost.seeds is None:
         return f"to tell {points:g} points apart: more than {MAX_SEEDS:,} seeds ({seen})"
-    time = f"; {cost.hours:.1f} h of training in all" if cost.hours is not None else ""
+    time = f"; {clock(cost.hours * 3600)} of training in all" if cost.hours is not None else ""
     return (
         f"to tell {points:g} points apart: {cost.seeds} seeds of each configuration, "
         f"{cost.planned_seeds} are planned{time} ({seen}; a t test at {100 * LEVEL:g} % that finds "
