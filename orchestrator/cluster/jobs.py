@@ -193,9 +193,17 @@ def sent_with(sweep_file: Path, sweep: SweepSpec) -> dict[str, bytes]:
     return sent | {(root / name).as_posix(): data for name, data in own_code.files(code).items()}
 
 
+# The head's Ray may have been started by its full path, from an environment that is on no PATH: the
+# Python of that environment is near the library that the shell's parent, Ray, has loaded.
+_PYTHON = (
+    r"python=$(sed -n 's|^.* \(/.*\)/lib/python[0-9.]*/site-packages/ray/_raylet.*"
+    r"|\1/bin/python|p' /proc/$PPID/maps 2>/dev/null | head -n 1)"
+)
+
+
 def _entrypoint(arguments: Sequence[str], bring: Sequence[str]) -> str:
-    relay = ["python", "-m", "orchestrator.cluster.relay", source_code.code_digest(), *bring, "--"]
-    return shlex.join([*relay, *arguments])
+    relay = ["-m", "orchestrator.cluster.relay", source_code.code_digest(), *bring, "--"]
+    return f'{_PYTHON}; "${{python:-python}}" {shlex.join([*relay, *arguments])}'
 
 
 def _follow(head: Head, submission_id: str, write: Write) -> Relayed:

@@ -87,7 +87,9 @@ def test_the_documented_commands_make_a_cluster_that_trains(lab):
     small = " --num-cpus=1 --object-store-memory=80000000 --node-ip-address={}"
     lab1.start(lab.in_terminal("mlflow server"))
     place = small.format(lab1.address) + f" --temp-dir={lab.network.scratch}"
-    lab1.start(lab.in_terminal("ray start --head", place))
+    *shell, typed = lab.in_terminal("ray start --head", place)
+    # By its full path, from an environment that is on no PATH: jobs find its Python all the same.
+    lab1.start([*shell, typed.replace("\nray ", f"\nPATH=/usr/bin:/bin {BIN}/ray ")])
     doctor = lab.in_terminal("bnsweep doctor", " --json")
     _wait_for_nodes(lab1, doctor, 1)
     assert not (lab.shared / "runs").exists()  # looked at, and not yet made

@@ -8,11 +8,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -71,7 +72,8 @@ class FakeHead:
             (place / "python").chmod(0o755)
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                ["sh", "-c", asked["entrypoint"]],
+                # Its parent is a process that has not loaded Ray, as this one may have.
+                ["sh", "-c", 'sh -c "$1"; exit $?', "sh", asked["entrypoint"]],
                 cwd=place,
                 env={
                     "PATH": f"{place}:{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -80,6 +82,7 @@ class FakeHead:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
 
@@ -112,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         if self.path.endswith("/stop"):
-            self.head.processes[self.path.split("/")[-2]].terminate()
+            os.killpg(self.head.processes[self.path.split("/")[-2]].pid, signal.SIGTERM)
             return self._send({"stopped": True})
         try:
             asked = json.loads(self._body())
@@ -155,5 +158,6 @@ def serving(folder: Path) -> Iterator[FakeHead]:
         thread.join()
         server.server_close()
         for process in head.processes.values():
-            process.kill()
+            with suppress(ProcessLookupError):  # all of the job has ended
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
