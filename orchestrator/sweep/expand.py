@@ -1,5 +1,5 @@
 """From a sweep file to its trials: axes × paired groups × sampled points × seeds, less `exclude`,
-plus `include`."""
+plus the points and grids of `include`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from orchestrator.sweep.fields import CODE_SHA256, SCHEMAS, as_meant
 from orchestrator.sweep.own_code import DescribedCode
 from orchestrator.sweep.problems import Place, Problems
 from orchestrator.sweep.recipes import RECIPES, recipe_fields
-from orchestrator.sweep.sweep_file import SweepFile, columns_of, listed
+from orchestrator.sweep.sweep_file import AXES, SweepFile, columns_of, listed, own_axes
 from orchestrator.sweep.yaml_text import Node
 from trainer.data import layouts
 from trainer.data_sets import DATA_SETS
@@ -80,18 +80,20 @@ def expand(
     """The trials, and the files of pretrained weights that they begin with, by sha256.
 
     The order is stable: axes as in the file, then paired groups and sampled points, the last one
-    fastest, the seeds inside; further points at the end.
+    fastest, the seeds inside; what `include` adds at the end.
 
     `root`: the nodes that the file was read from. `code`: what the file's `code` names.
     `overridden`: an exclusion may match nothing, since the values that it was meant for may have
     been replaced from the command line. `data`: where folders of images are, whose classes are
     counted where the file does not say how many.
     """
-    count = _count(file)
+    grid = _grid_count(file)
+    count = grid + sum(_further_counts(file))
     if count > MAX_TRIALS:
+        key, node = (AXES, root) if grid > MAX_TRIALS else _largest_of_include(file, root)
         problems.add(
-            root.place,
-            "axes",
+            node.place,
+            key,
             f"found {count:,} trials (would anybody run them?)",
             f"at most {MAX_TRIALS:,}",
         )
@@ -122,7 +124,8 @@ def check_depths(root: Node, problems: Problems) -> None:
 
     Only where one model is meant: the rest of the rules between fields needs whole points.
     """
-    base, others = root.entry("base"), [*listed(root, "include"), *columns_of(root)]
+    base = root.entry("base")
+    others = [*listed(root, "include"), *own_axes(root), *columns_of(root)]
     model = _model(root, base)
     if model is None or any("model" in node.entries for _, node in others):
         return
@@ -143,18 +146,33 @@ def _model(root: Node, base: Node) -> str | None:
     return model if model in SCHEMAS["model"]["enum"] else None
 
 
-def _count(file: SweepFile) -> int:
-    """Trials before exclusions."""
+def _grid_count(file: SweepFile) -> int:
+    """Trials before exclusions, without those of `include`."""
     lengths = [len(values) for values in file.axes.values()]
     lengths += [len(next(iter(group.values()), ())) for group in file.paired]
     lengths += [file.sample.count] if file.sample else []
-    return (math.prod(lengths) + len(file.include)) * len(file.numbered_seeds)
+    return math.prod(lengths) * len(file.numbered_seeds)
+
+
+def _further_counts(file: SweepFile) -> list[int]:
+    """Trials of each entry of `include`."""
+    return [
+        math.prod(map(len, entry.axes.values()))
+        * (1 if "seed" in entry.values else len(file.numbered_seeds))
+        for entry in file.include
+    ]
+
+
+def _largest_of_include(file: SweepFile, root: Node) -> tuple[str, Node]:
+    """The entry of `include` that makes most trials, with its key."""
+    counts = _further_counts(file)
+    return listed(root, "include")[counts.index(max(counts))]
 
 
 def _longest_list(file: SweepFile) -> int:
     """Of the lists that are one value of a field."""
-    values = [*file.base.values(), *(v for point in file.include for v in point.values())]
-    for columns in (file.axes, *file.paired):
+    values = [*file.base.values(), *(v for entry in file.include for v in entry.values.values())]
+    for columns in (file.axes, *file.paired, *(entry.axes for entry in file.include)):
         values += [value for column in columns.values() for value in column]
     for choices in file.sample.of.values() if file.sample else ():
         values += choices if isinstance(choices, tuple) else ()
@@ -214,12 +232,13 @@ class _Expansion:
                 self.add(point, fields, seeds, self.root.place)
 
     def add_includes(self) -> None:
-        extras = listed(self.root, "include")
-        for values, (key, node) in zip(self.file.include, extras, strict=True):
-            point = (self.base, Part(values, key, node))
-            fields = self.fields(point)
-            seeds = [fields.pop("seed")] if "seed" in fields else list(self.file.numbered_seeds)
-            self.add(point, fields, seeds, node.place)
+        places = zip(listed(self.root, "include"), own_axes(self.root), strict=True)
+        for entry, ((key, node), axes) in zip(self.file.include, places, strict=True):
+            rows = [_rows({name: values}, *axes) for name, values in entry.axes.items()]
+            for point in product([self.base], [Part(entry.values, key, node)], *rows):
+                fields = self.fields(point)
+                seeds = [fields.pop("seed")] if "seed" in fields else list(self.file.numbered_seeds)
+                self.add(point, fields, seeds, node.place)
 
     def fields(self, point: Point) -> dict[str, Any]:
         """The point's values on top of the recipe's; a file of weights becomes what it means."""

@@ -28,9 +28,9 @@ axes:
 # Points of ranges instead of a grid, for each combination of the axes.
 # sample: {{count: 8, of: {{weight_decay: {{log: [1e-5, 1e-2]}}, momentum: [0.8, 0.9]}}}}
 
-# Combinations to leave out, and further points on top of base.
+# Combinations to leave out; further points on top of base, and grids of their own.
 # exclude: [{{depth: 14, trainable: all}}]
-# include: [{{depth: 20, trainable: bn_only}}]
+# include: [{{depth: 20, trainable: bn_only}}, {{axes: {{depth: [26, 32], lr: [0.1, 0.2]}}}}]
 
 seeds: 2                              # 0 and 1; or a list: [0, 3, 7]
 

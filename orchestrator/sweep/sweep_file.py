@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -39,6 +40,7 @@ from orchestrator.sweep.sample import Sample
 from orchestrator.sweep.sections import STRICT, SWEPT, VALUES, either, one, section, several
 from orchestrator.sweep.yaml_text import Node
 
+AXES = "axes"
 NAME_PATTERN = r"[a-z0-9][a-z0-9_-]{0,63}"
 MAX_RETRIES = 100
 MAX_SEEDS = 10**9
@@ -61,8 +63,10 @@ def _resources(node: Node) -> dict[str, Node]:
 
 _TO_VALUES, _TO_LISTS = "a mapping of fields to values", "a mapping of fields to lists"
 _BASE = section("base", {name: one(name) for name in SWEPT}, _TO_VALUES, least=0)
-_POINT = section("point", {name: one(name) for name in VALUES}, _TO_VALUES)
 _AXES = section("axes", {name: several(name) for name in SWEPT}, _TO_LISTS)
+_POINT = section(
+    "point", {**{name: one(name) for name in VALUES}, AXES: Annotated[Any, _AXES]}, _TO_VALUES
+)
 _PAIR = section("pair", {name: several(name) for name in SWEPT}, f"{_TO_LISTS} of equal lengths")
 _EXCLUSION = section(
     "exclusion",
@@ -81,6 +85,18 @@ Values = dict[str, Any]
 Columns = dict[str, tuple[Any, ...]]
 
 
+class Further(NamedTuple):
+    """An entry of `include`: a point, or with axes of its own a grid."""
+
+    values: Values
+    axes: Columns
+
+
+def _further(entry: dict[str, Any]) -> Further:
+    values = {name: value for name, value in entry.items() if name != AXES}
+    return Further(values, entry.get(AXES, {}))
+
+
 class SweepFile(BaseModel):
     """What a sweep file says, not yet expanded."""
 
@@ -96,7 +112,7 @@ class SweepFile(BaseModel):
     paired: Annotated[tuple[Annotated[Columns, _PAIR], ...], _LIST] = ()
     sample: Annotated[Sample | None, sample_section.SAMPLE] = None
     exclude: Annotated[tuple[Annotated[Columns, _EXCLUSION], ...], _LIST] = ()
-    include: Annotated[tuple[Annotated[Values, _POINT], ...], _LIST] = ()
+    include: Annotated[tuple[Annotated[Further, _POINT, AfterValidator(_further)], ...], _LIST] = ()
     seeds: Annotated[int | tuple[int, ...], typed(_SEEDS)] = 1
     """How many from 0, or which."""
     resources: Annotated[Resources, BeforeValidator(_resources)] = Resources()
@@ -163,18 +179,21 @@ def _choices(above: Sequence[int | str]) -> tuple[str, ...]:
         return KEYS
     if above[0] == sample_section.KEY:
         return sample_section.choices(tuple(above))
+    if above[0] == "include" and AXES not in above:
+        return (*VALUES, AXES)
     sections = {"resources": RESOURCES, "exclude": tuple(SCHEMAS)}
     return sections.get(str(above[0]), tuple(VALUES))
 
 
 def _key(loc: Sequence[int | str]) -> str:
-    """`axes.depth` or `paired[0].lr`: without the place in a list of values."""
+    """`axes.depth`, `paired[0].lr` or `include[0].axes.lr`: no place in a list of values."""
     section, *inner = loc
     if section == sample_section.KEY:
         return sample_section.key_of(tuple(loc))
     if section in ("paired", "exclude", "include") and inner:
         section = f"{section}[{inner.pop(0)}]"
-    return ".".join(map(str, [section, *inner[:1]])) if section != "seeds" else section
+    depth = 2 if inner[:1] == [AXES] else 1
+    return ".".join(map(str, [section, *inner[:depth]])) if section != "seeds" else section
 
 
 def listed(root: Node, section: str) -> list[tuple[str, Node]]:
@@ -185,12 +204,17 @@ def listed(root: Node, section: str) -> list[tuple[str, Node]]:
 
 def columns_of(root: Node) -> list[tuple[str, Node]]:
     """The axes and the paired groups: mappings of fields to lists, each with its key."""
-    return [("axes", root.entry("axes")), *listed(root, "paired")]
+    return [(AXES, root.entry(AXES)), *listed(root, "paired")]
+
+
+def own_axes(root: Node) -> list[tuple[str, Node]]:
+    """The axes of each entry of `include`, each with its key: `include[0].axes`."""
+    return [(f"{key}.{AXES}", node.entry(AXES)) for key, node in listed(root, "include")]
 
 
 def _check_columns(root: Node, refused: set[int], problems: Problems) -> None:
-    """No field in two axes, groups or the sample, no value twice in an axis, groups of equal
-    lengths."""
+    """No field in two axes, groups or the sample, or twice in an entry of `include`, no value twice
+    in an axis, groups of equal lengths."""
     swept: set[str] = set()
     for key, group in columns_of(root):
         columns = {name: node.items for name, node in group.entries.items() if name in SWEPT}
@@ -198,10 +222,10 @@ def _check_columns(root: Node, refused: set[int], problems: Problems) -> None:
             if name in swept and items:
                 allowed = "once, under axes or paired"
                 problems.add(items[0].place, f"{key}.{name}", "is swept twice", allowed)
-            if key == "axes":
+            if key == AXES:
                 _refuse_repeats(name, items, f"axes.{name}", refused, problems)
         swept.update(columns)
-        if key != "axes" and len({len(items) for items in columns.values() if items}) > 1:
+        if key != AXES and len({len(items) for items in columns.values() if items}) > 1:
             lengths = ", ".join(f"{name} with {len(items)}" for name, items in columns.items())
             problems.add(group.place, key, f"found {lengths}", "lists of equal lengths")
     for name, node in root.entry(sample_section.KEY).entry("of").entries.items():
@@ -209,6 +233,13 @@ def _check_columns(root: Node, refused: set[int], problems: Problems) -> None:
         if name in swept:
             problems.add(node.place, key, "is swept twice", "once, under axes, paired or sample")
         _refuse_repeats(name, node.items, key, refused, problems)
+    entries = [node.entries for _, node in listed(root, "include")]
+    for (key, axes), beside in zip(own_axes(root), entries, strict=True):
+        for name, node in axes.entries.items():
+            if name in beside:
+                allowed = "once, beside these axes or under them"
+                problems.add(node.place, f"{key}.{name}", "is given twice", allowed)
+            _refuse_repeats(name, node.items, f"{key}.{name}", refused, problems)
     _refuse_repeats("seed", root.entry("seeds").items, "seeds", refused, problems)
 
 

@@ -139,7 +139,7 @@ def parse(
     problems.raise_if_any()
     swept = [*file.axes, *(name for group in file.paired for name in group)]
     swept += file.sample.of if file.sample else ()
-    swept += [name for point in file.include for name in point]
+    swept += [name for entry in file.include for name in (*entry.values, *entry.axes)]
     return SweepSpec(
         name=file.name,
         description=file.description,

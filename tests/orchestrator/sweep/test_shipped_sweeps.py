@@ -160,4 +160,5 @@ def test_the_commented_parts_of_the_starter_sweep_are_valid_too():
     lines = starter.text().splitlines()
     parts = ("# paired", "#   - {lr", "# sample", "# exclude", "# include")
     text = "\n".join(line[2:] if line.startswith(parts) else line for line in lines)
-    assert len(sweep_spec.parse(text, "f.yaml").trials) == (3 * 2 * 8 + 1) * 2
+    assert len(sweep_spec.parse(text, "f.yaml").trials) == (3 * 2 * 8 + 1 + 2 * 2) * 2
+    jsonschema.validate(contents(text), schema.document())

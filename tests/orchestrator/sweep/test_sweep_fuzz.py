@@ -61,6 +61,13 @@ samples = st.fixed_dictionaries(
         "other": nested,
     },
 )
+entries = st.dictionaries(
+    st.one_of(st.just("axes"), field_names),
+    st.one_of(
+        st.dictionaries(field_names, st.one_of(st.lists(scalars, max_size=3), nested)), nested
+    ),
+    max_size=4,
+)
 overrides = st.lists(
     st.one_of(
         st.text(max_size=10),
@@ -108,6 +115,12 @@ def test_any_document_is_a_sweep_or_a_sweep_error(document, given_overrides):
 @settings(max_examples=100, deadline=None)
 def test_any_sample_is_a_sweep_or_a_sweep_error(sample):
     assert outcome(yaml.safe_dump({"name": "a", "sample": sample}, allow_unicode=True))
+
+
+@given(st.lists(entries, max_size=3))
+@settings(max_examples=100, deadline=None)
+def test_any_grid_in_include_is_a_sweep_or_a_sweep_error(include):
+    assert outcome(yaml.safe_dump({"name": "a", "include": include}, allow_unicode=True))
 
 
 @given(st.binary(max_size=60))
@@ -163,6 +176,15 @@ def test_the_order_of_axes_changes_the_order_of_trials_and_no_id(axes):
     backwards = dict(reversed(axes.items()))
     one, other = parsed({"axes": axes}), parsed({"axes": backwards})
     assert {trial.trial_id for trial in one} == {trial.trial_id for trial in other}
+
+
+@given(axes_sections, st.integers(1, 2))
+@settings(max_examples=40, deadline=None)
+def test_a_grid_in_include_has_the_trials_that_it_has_as_axes(axes, seeds):
+    beside = {"base": {"epochs": 9}, "seeds": seeds}  # a trial of its own, from the base
+    found = parsed({**beside, "include": [{"epochs": 3, "axes": axes}]})
+    alone = parsed({"base": {"epochs": 3}, "axes": axes, "seeds": seeds})
+    assert found[seeds:] == alone
 
 
 @given(axes_sections, st.data())

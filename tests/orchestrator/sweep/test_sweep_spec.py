@@ -112,6 +112,40 @@ seeds: 2
     ]
 
 
+def test_axes_in_an_entry_of_include_are_a_grid_on_top_of_the_base():
+    text = """
+base: {width: 2, lr: 7}
+axes: {trainable: [all]}
+exclude: [{lr: [7, 0.1], seed: 1}]
+include:
+- {axes: {depth: [14, 20], lr: [0.1, 0.01]}, trainable: bn_only}
+- {axes: {depth: [26]}, seed: 9}
+seeds: 2
+"""
+    assert values(text, "depth", "lr", "width", "trainable", "seed") == [
+        (14, 7, 2, "all", 0),
+        *(
+            (depth, lr, 2, "bn_only", seed)
+            for depth in (14, 20)
+            for lr in (0.1, 0.01)
+            for seed in (0, 1)
+        ),
+        (26, 7, 2, "all", 9),
+    ]
+    assert parse(text).axes == ("trainable", "depth", "lr")
+
+
+def test_a_grid_in_include_is_its_points_written_out():
+    grid = "include: [{trainable: all, axes: {milestones: [[1], [1, 2]], depth: [8, 14]}}]"
+    points = ", ".join(
+        f"{{trainable: all, milestones: {milestones}, depth: {depth}}}"
+        for milestones in ([1], [1, 2])
+        for depth in (8, 14)
+    )
+    start = "base: {epochs: 3, trainable: nothing}\n"
+    assert parse(start + grid).trials == parse(f"{start}include: [{points}]").trials
+
+
 def test_axes_name_all_that_varies_in_the_files_order():
     text = (
         "axes: {depth: [8]}\npaired: [{lr: [1], momentum: [0]}]\ninclude: [{width: 2, depth: 14}]"
@@ -276,6 +310,12 @@ def test_the_most_trials_that_are_allowed_expand():
     with pytest.raises(SweepError, match="100,100 trials"):
         parse("axes: {depth: [8, 14]}\nseeds: 50_050")
     assert len(parse("seeds: 5000").trials) == 5000
+
+
+def test_a_grid_in_include_counts_with_its_own_seed_once():
+    widths = list(range(2, 103))
+    text = f"include: [{{seed: 9, axes: {{width: {widths}}}}}]\nseeds: 9_000"
+    assert len(parse(text).trials) == 9_101
 
 
 def test_an_impossible_depth_is_reported_beside_the_files_other_mistakes():
