@@ -52,6 +52,14 @@ Overrides = Annotated[
         help="Change the sweep file's value; a list is an axis: depth=14,32.",
     ),
 ]
+OnTestImages = Annotated[
+    bool,
+    typer.Option(
+        "--on-test-images",
+        help="Let the test images choose, although they flatter what they choose.",
+    ),
+]
+
 StoreFolder = Annotated[
     Path | None,
     typer.Option("--store", metavar="DIR", help="Where results are [BNSWEEP_STORE, or ./runs]."),

@@ -111,15 +111,21 @@ class Choice:
 
 
 def choose(
-    store: Store, name: str, by: Sequence[str] = (), *, on_test_images: bool = False
+    store: Store,
+    name: str,
+    by: Sequence[str] = (),
+    *,
+    on_test_images: bool = False,
+    among: Sequence[TrialSpec] | None = None,
 ) -> Choice:
     """The best of each value of the axes `by`, the freezing modes where they are left out and vary.
 
-    Raises UserError for what the store or the sweep has not, and where trials keep no images for
-    validation, unless the test images are asked to choose.
+    `among`: trials of the sweep, if not all. Raises UserError for what the store or the sweep has
+    not, and where trials keep no images for validation, unless the test images are asked to choose.
     """
     launch = lookup.launch_of(store, name)
-    axes = varied(launch.specs)
+    specs = launch.specs if among is None else among
+    axes = varied(specs)
     for axis in by:
         if axis not in axes:
             hint = nearest(axis, axes)
@@ -127,11 +133,11 @@ def choose(
                 f"--by {axis}: {name} does not vary it{hint}; allowed: {', '.join(axes)}"
             )
     if not on_test_images:
-        _refuse_without_validation(launch)
+        _refuse_without_validation(name, specs)
     by = tuple(dict.fromkeys(by)) or tuple(axis for axis in axes if axis == "trainable")
     metric = ACCURACY if on_test_images else VALIDATION_ACCURACY
-    results = [r for spec in launch.specs if (r := store.result(spec.trial_id))]
-    seeds = Counter(spec.config_id for spec in launch.specs)
+    results = [r for spec in specs if (r := store.result(spec.trial_id))]
+    seeds = Counter(spec.config_id for spec in specs)
     complete = [g for g in gather(results) if len(g.results) == seeds[g.config_id]]
     if not complete:
         raise UserError(
@@ -150,11 +156,11 @@ def choose(
     return Choice(launch, metric, by, others, best, tuple(notes))
 
 
-def _refuse_without_validation(launch: Launch) -> None:
-    without = sum(not spec.validation for spec in launch.specs)
+def _refuse_without_validation(name: str, specs: Sequence[TrialSpec]) -> None:
+    without = sum(not spec.validation for spec in specs)
     if without:
         raise UserError(
-            f"sweep {launch.sweep.name}: {without} of its {len(launch.specs)} trials keep no "
+            f"sweep {name}: {without} of its {len(specs)} trials keep no "
             "images for validation, and what the test images choose looks better by them than it "
             "is; put validation: 5000, say, under base and launch again, or say --on-test-images"
         )

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from orchestrator.errors import UserError
+from orchestrator.reporting.best import Choice, choose
 from orchestrator.reporting.replicates import (
     ACCURACY,
     Replicates,
@@ -24,6 +25,7 @@ from orchestrator.store import lookup
 from orchestrator.store.records import stands_for
 from orchestrator.store.store import Store
 from trainer.results import Result
+from trainer.spec import TrialSpec
 
 SMALL = 10.0
 MOST_IN_TITLE = 2
@@ -38,6 +40,8 @@ class Side:
     groups: tuple[Replicates, ...]
     configuration: bool = False
     """Whether it is one configuration, whose name is an id that tells a reader little."""
+    choice: Choice | None = None
+    """What made these configurations its best; None: they are all."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class Comparison:
     """Of the sides, for people."""
     differs: dict[str, tuple[str, ...]]
     """Fields that each side has one value of, not all the same: the values, by side."""
+    choices: tuple[Choice, ...] = ()
+    """Of the sides, where their best configurations are compared."""
 
     def table(self) -> Table:
         """For people: means with 95 % intervals and differences to the first side."""
@@ -80,6 +86,8 @@ class Comparison:
             for row in self.rows
         ]
         notes = [f"{name}: {' against '.join(values)}" for name, values in self.differs.items()]
+        for name, choice in zip(self.sides, self.choices, strict=bool(self.choices)):
+            notes += [f"{name}: {line}" for line in (*_chosen(choice), *choice.notes)]
         notes += dict.fromkeys(flag for row in self.rows for flag in row.flags)
         title = f"{self.metric}: mean ± half of the 95 % interval (n); differences paired by seed"
         return Table(title, [*axes, *self.titles, *against], body, notes)
@@ -92,11 +100,13 @@ class Comparison:
         return 1 if max(means, default=100.0) >= SMALL else 3
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data: every number, unrounded; a difference names the sides it is between."""
+        """Plain data: every number, unrounded; `chosen` has each side's best, if these are
+        compared."""
         return {
             "metric": self.metric,
             "sides": list(self.sides),
             "differs": {name: list(values) for name, values in self.differs.items()},
+            "chosen": [choice.to_json()["best"] for choice in self.choices],
             "rows": [
                 {
                     "point": row.point,
@@ -129,15 +139,23 @@ def compare(
     names: Sequence[str],
     metric: str = ACCURACY,
     where: Mapping[str, Collection[str]] = MappingProxyType({}),
+    *,
+    best: bool = False,
+    on_test_images: bool = False,
 ) -> Comparison:
     """Sides named by sweep (`depth`), a mode of it (`depth:bn_only`), or the beginning of a
     configuration's id or of the id's hash; a trial's stands for its configuration.
 
-    `where`: only configurations that have one of these values of each field. Raises UserError.
+    `where`: only configurations that have one of these values of each field. `best`: of each sweep
+    only the best configuration of each freezing mode, by the mean validation accuracy over its
+    seeds, or the test accuracy with `on_test_images`. Raises UserError.
     """
     if len(names) < 2:
         raise UserError("compare: needs two or more names of sweeps or configurations")
-    sides = [_only(_side(store, name), where) for name in names]
+    if best:
+        sides = [_best_side(store, name, where, on_test_images=on_test_images) for name in names]
+    else:
+        sides = [_only(_side(store, name), where) for name in names]
     known = {m for side in sides for g in side.groups for r in g.results for m in r.metrics}
     if metric not in known:
         raise UserError(f"--metric {metric}: no result has it; allowed: {', '.join(sorted(known))}")
@@ -145,21 +163,46 @@ def compare(
 
 
 def _only(side: Side, where: Mapping[str, Collection[str]]) -> Side:
-    kept = tuple(
-        group
-        for group in side.groups
-        if all(value_of(group.spec, name) in values for name, values in where.items())
-    )
+    kept = tuple(group for group in side.groups if _has(group.spec, where))
     if not kept:
-        asked = " ".join(f"{name}={value}" for name, values in where.items() for value in values)
-        raise UserError(f"{side.name}: no finished configuration has {asked}")
+        raise UserError(f"{side.name}: no finished configuration has {_asked(where)}")
     return replace(side, groups=kept)
+
+
+def _has(spec: TrialSpec, where: Mapping[str, Collection[str]]) -> bool:
+    return all(value_of(spec, name) in values for name, values in where.items())
+
+
+def _asked(where: Mapping[str, Collection[str]]) -> str:
+    return " ".join(f"{name}={value}" for name, values in where.items() for value in values)
+
+
+def _best_side(
+    store: Store, name: str, where: Mapping[str, Collection[str]], *, on_test_images: bool
+) -> Side:
+    specs = [spec for spec in _specs(store, name) if _has(spec, where)]
+    if not specs:
+        raise UserError(f"{name}: no configuration has {_asked(where)}")
+    sweep, _, _ = name.partition(":")
+    choice = choose(store, sweep, on_test_images=on_test_images, among=specs)
+    return Side(name, tuple(each.group for each in choice.best), choice=choice)
+
+
+def _chosen(choice: Choice) -> Iterable[str]:
+    """What a side's best configurations are, a line each."""
+    for each in choice.best:
+        values = (f"{name} {value_of(each.group.spec, name)}" for name in choice.others)
+        what = ", ".join(values) or each.group.config_id
+        yield f"{each.group.spec.mode}: {what}: the best of {each.of}"
 
 
 def side_by_side(sides: Sequence[Side], metric: str = ACCURACY) -> Comparison:
     """Match the sides' configurations by the axes that vary within a side."""
     # What differs between the sides alone is what is compared.
     axes = list(dict.fromkeys(a for side in sides for a in varied([g.spec for g in side.groups])))
+    choices = tuple(side.choice for side in sides if side.choice)
+    if choices:  # each side has other values of what was chosen
+        axes = [axis for axis in axes if any(axis in choice.by for choice in choices)]
     points: dict[tuple[str, ...], list[list[Replicates]]] = {}
     for position, side in enumerate(sides):
         for group in side.groups:
@@ -171,7 +214,7 @@ def side_by_side(sides: Sequence[Side], metric: str = ACCURACY) -> Comparison:
         for members in _combinations(by_side)
     ]
     names, differs = tuple(side.name for side in sides), _differing(sides)
-    return Comparison(metric, names, tuple(rows), _titles(sides, differs), differs)
+    return Comparison(metric, names, tuple(rows), _titles(sides, differs), differs, choices)
 
 
 def _differing(sides: Sequence[Side]) -> dict[str, tuple[str, ...]]:
@@ -215,15 +258,20 @@ def _row(point: dict[str, str], members: Sequence[Replicates | None], metric: st
     return ComparedPoint(point, estimates, differences, tuple(flags))
 
 
-def _side(store: Store, name: str) -> Side:
+def _specs(store: Store, name: str) -> list[TrialSpec]:
+    """The trials of a sweep, or of one of its modes. Raises UserError."""
     sweep, of_mode, mode = name.partition(":")
+    specs = lookup.launch_of(store, sweep).specs
+    modes = dict.fromkeys(spec.mode for spec in specs)
+    if of_mode and mode not in modes:
+        raise UserError(f"{name}: sweep {sweep} has no such mode; allowed: {', '.join(modes)}")
+    return [spec for spec in specs if mode in ("", spec.mode)]
+
+
+def _side(store: Store, name: str) -> Side:
+    sweep, _, _ = name.partition(":")
     if sweep in store.sweeps():
-        specs = lookup.launch_of(store, sweep).specs
-        modes = dict.fromkeys(spec.mode for spec in specs)
-        if of_mode and mode not in modes:
-            raise UserError(f"{name}: sweep {sweep} has no such mode; allowed: {', '.join(modes)}")
-        meant = [spec.trial_id for spec in specs if mode in ("", spec.mode)]
-        groups = gather(_results(store, meant))
+        groups = gather(_results(store, [spec.trial_id for spec in _specs(store, name)]))
         if not groups:
             raise UserError(f"sweep {name}: no trial has finished; see: bnsweep status {sweep}")
         return Side(name, tuple(groups))

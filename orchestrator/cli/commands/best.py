@@ -30,13 +30,7 @@ def best(
             "be given several times.",
         ),
     ] = [],  # noqa: B006  # typer copies it
-    on_test_images: Annotated[
-        bool,
-        typer.Option(
-            "--on-test-images",
-            help="Let the test images choose, although they flatter what they choose.",
-        ),
-    ] = False,
+    on_test_images: options.OnTestImages = False,
     write: Annotated[
         Path | None,
         typer.Option(

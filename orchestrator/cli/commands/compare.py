@@ -19,6 +19,7 @@ from trainer.spec import TrialSpec
 EXAMPLES = (
     "bnsweep compare quickstart:all quickstart:bn_only",
     "bnsweep compare depth width --where depth=14 --where trainable=bn_only",
+    "bnsweep compare rates rates-cosine --best",
     "bnsweep compare 1f3c2b4a 9a8b7c6d --metric test/loss",
 )
 
@@ -41,13 +42,26 @@ def compare(
             help="Only configurations with this value; may be given several times.",
         ),
     ] = [],  # noqa: B006  # typer copies it
+    best: Annotated[
+        bool,
+        typer.Option(
+            "--best",
+            help="Of each sweep only the best configuration of each freezing mode, by validation, "
+            "mean over seeds.",
+        ),
+    ] = False,
+    on_test_images: options.OnTestImages = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: options.Json = False,
     store_folder: options.StoreFolder = None,
 ) -> None:
     """Set sweeps or configurations side by side, paired by seed, with 95 % intervals."""
+    if on_test_images and not best:
+        raise UserError("--on-test-images: without --best nothing is chosen; allowed: with --best")
     store = Store(load_settings(store_folder).store)
-    comparison = comparing.compare(store, sides, metric, _wanted(where))
+    comparison = comparing.compare(
+        store, sides, metric, _wanted(where), best=best, on_test_images=on_test_images
+    )
     if as_json:
         screen.write(json.dumps(comparison.to_json(), indent=1) + "\n")
     elif as_csv:

@@ -46,6 +46,12 @@ def test_a_sampled_sweep_is_followed_by_its_best_with_new_seeds(bnsweep, rates, 
     }
     assert bnsweep("best", "rates", "--write", file).code == 2
     assert "validation accuracy" in bnsweep("best", "rates").out
+    compared = json.loads(bnsweep("compare", "rates:all", "rates", "--best", "--json").out)
+    assert compared["chosen"][1] == best
+    assert [each["config_id"] for each in compared["chosen"][0]] == [best[0]["config_id"]]
+    assert [row["estimates"][0]["n"] for row in compared["rows"]] == [2, 0]
+    shown = bnsweep("compare", "rates", "rates", "--best", "--on-test-images")
+    assert (shown.code, "chosen by the test images" in shown.out) == (0, True)
     page = bnsweep("report", "rates", "--no-mlflow")
     assert page.code == 0
     text = (tmp_path / "runs" / "sweeps" / "rates" / "report" / "index.html").read_text()

@@ -16,6 +16,17 @@ def test_compare_of_unknown_names_is_a_mistake_without_traceback(bnsweep, launch
     assert "Traceback" not in said.err
 
 
+def test_the_best_of_sweeps_without_validation_are_compared_only_where_that_is_said(
+    bnsweep, launched
+):
+    said = bnsweep("compare", "depth", "depth", "--best")
+    assert (said.code, "keep no images for validation" in said.err) == (2, True)
+    said = bnsweep("compare", "depth", "depth", "--best", "--on-test-images")
+    assert (said.code, "no configuration has finished all its seeds" in said.err) == (2, True)
+    said = bnsweep("compare", "depth", "depth", "--on-test-images")
+    assert (said.code, "allowed: with --best" in said.err) == (2, True)
+
+
 def test_where_takes_fields_of_trials(bnsweep, launched):
     assert bnsweep("compare", "depth", "depth", "--where", "depth=14").code == 0
     said = bnsweep("compare", "depth", "depth", "--where", "dept=14")

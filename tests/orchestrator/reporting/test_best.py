@@ -7,6 +7,7 @@ from made_results import made
 
 from orchestrator.errors import UserError
 from orchestrator.reporting.best import choose
+from orchestrator.reporting.compare import compare
 from orchestrator.reporting.replicates import varied
 from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
@@ -139,6 +140,61 @@ def test_one_seed_is_said_to_be_luck(store):
 def test_a_field_that_does_not_vary_is_refused_with_those_that_do(rates):
     with pytest.raises(UserError, match=r"--by lrr: .* did you mean lr\?; allowed: lr, trainable"):
         choose(rates, "rates", ["lrr"])
+
+
+# --- beside another sweep -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wider(rates) -> str:
+    """The name of another sweep beside `rates`, of width 2, whose best rates are as there."""
+    text = TEXT.replace("name: rates", "name: wider").replace("epochs: 2", "epochs: 2, width: 2")
+    record(rates, text)
+    return "wider"
+
+
+def test_each_mode_of_each_sweep_is_compared_by_its_own_best_rate(rates, wider):
+    found = compare(rates, ["rates", wider], best=True)
+    assert [row.point for row in found.rows] == [{"trainable": "all"}, {"trainable": "bn_only"}]
+    assert [[e.mean for e in row.estimates] for row in found.rows] == [[51.0, 51.0], [60.0, 60.0]]
+    assert found.rows[0].differences[0].n == 2
+    notes = found.table().notes
+    assert "rates: all: lr 0.1: the best of 3" in notes
+    assert "wider: bn_only: lr 1: the best of 3" in notes
+    chosen = found.to_json()["chosen"]
+    assert [[each["fields"]["lr"] for each in side] for side in chosen] == [[0.1, 1.0]] * 2
+    assert compare(rates, ["rates", wider]).to_json()["chosen"] == []
+
+
+def test_the_best_of_two_modes_of_one_sweep_are_one_row_though_their_rates_differ(rates):
+    found = compare(rates, ["rates:all", "rates:bn_only"], best=True)
+    (row,) = found.rows
+    assert row.point == {}
+    assert row.differences[0].mean == pytest.approx(9.0)
+    assert found.differs == {"lr": ("0.1", "1"), "trainable": ("all", "bn_only")}
+
+
+def test_where_says_among_which_the_best_is_chosen(rates, wider):
+    where = {"lr": {"0.01", "1"}}
+    found = compare(rates, ["rates", wider], where=where, best=True)
+    assert "rates: all: lr 1: the best of 2" in found.table().notes
+    with pytest.raises(UserError, match="rates: no configuration has lr=3"):
+        compare(rates, ["rates", wider], where={"lr": {"3"}}, best=True)
+
+
+def test_the_best_are_not_compared_by_test_images_unless_that_is_said(rates):
+    record(rates, TEXT.replace(", validation: 5000", "").replace("name: rates", "name: plain"))
+    with pytest.raises(UserError, match=r"sweep plain: 12 of its 12 trials .*--on-test-images"):
+        compare(rates, ["rates", "plain"], best=True)
+    found = compare(rates, ["rates", "plain"], best=True, on_test_images=True)
+    assert [[e.mean for e in row.estimates] for row in found.rows] == [[60.0, 60.0]] * 2
+    assert any(note.startswith("plain: chosen by the test images") for note in found.table().notes)
+
+
+def test_only_sweeps_have_a_best(rates):
+    config_id = TrialSpec(epochs=2, validation=5000).config_id
+    with pytest.raises(UserError, match=f"sweep {config_id}: not in"):
+        compare(rates, ["rates", config_id], best=True)
 
 
 # --- the follow-up --------------------------------------------------------------------------------
