@@ -130,9 +130,7 @@ def _run(arguments: Sequence[str]) -> int:
         streams.lead_nowhere(sys.stdout.fileno())
         return 0
     except OSError as error:
-        path = f"{error.filename}: " if error.filename else ""
-        said = permissions.denial(error) or f"{path}{error.strerror or error}"
-        return _say(error, said, code=exit_code_of(error))
+        return _say(error, permissions.in_a_line(error), code=exit_code_of(error))
     except ImportError as error:
         hint = (
             "the installation is not whole, or another package was installed over it: install "

@@ -25,6 +25,12 @@ def denial(error: OSError) -> str:
     return "" if owner == os.geteuid() else f"{path}: {_refusal(path, owner)}; {_GROUPS}"
 
 
+def in_a_line(error: OSError) -> str:
+    """What the file system has refused: where, and why or who forbids it."""
+    path = f"{error.filename}: " if error.filename else ""
+    return denial(error) or f"{path}{error.strerror or error}"
+
+
 def not_writable(path: Path) -> str:
     """The same of a file or folder that this user may not write, without its path; "" where they
     may, or it is not there."""

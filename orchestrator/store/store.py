@@ -22,6 +22,7 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -48,10 +49,10 @@ class Store(StoreFolder):
     # -- sweeps and launches --------------------------------------------------------------------
 
     def sweeps(self) -> list[str]:
-        """Names of the sweeps that were launched, sorted."""
+        """Names of the sweeps that were launched, sorted; also of those that cannot be read."""
         if not self.sweeps_folder.is_dir():
             return []
-        names = (p.name for p in self.sweeps_folder.iterdir() if (p / "launches").is_dir())
+        names = (p.name for p in self.sweeps_folder.iterdir() if _may_be_folder(p / "launches"))
         return sorted(name for name in names if NAME.fullmatch(name))
 
     def launch_numbers(self, name: str) -> list[int]:
@@ -402,3 +403,13 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _may_be_folder(path: Path) -> bool:
+    """Whether it is a folder, or nobody can tell: what looks into it then says why."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True

@@ -147,9 +147,13 @@ def test_what_only_its_owner_may_read_is_a_line(types):
         (ALICE, PRIVATE, *LAUNCH),
         (BOB, SHARED, "status", "tiny"),
         (BOB, SHARED, *LAUNCH, "--set", "name=mine"),
+        (ALICE, SHARED, *LAUNCH, "--set", "name=other", "--set", "epochs=2"),
+        (BOB, SHARED, "status"),
     )
     theirs = f"belongs to {ALICE}, and {BOB} may not read it{HINT}"
-    assert [said["code"] for said in done] == [0, 3, 3], done
+    assert [said["code"] for said in done] == [0, 3, 3, 0, 0], done
+    assert done[4]["err"] == f"sweep tiny cannot be read: {types.store}/sweeps/tiny: {theirs}\n"
+    assert "other" in done[4]["out"]
     assert done[1]["err"] == f"{types.store}/sweeps/tiny: {theirs}\n"
     assert done[2]["err"].count("\n") == 1
     assert done[2]["err"].endswith(f"{theirs}\n")

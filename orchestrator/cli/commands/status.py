@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.cli import options, screen
-from orchestrator.errors import UserError
+from orchestrator.errors import UnreachableError, UserError
 from orchestrator.launching.board import (
     Board,
     clock,
@@ -22,7 +22,7 @@ from orchestrator.launching.board import (
     when,
 )
 from orchestrator.settings import load as load_settings
-from orchestrator.store import lookup
+from orchestrator.store import lookup, permissions
 from orchestrator.store.records import Launch, State, TrialStatus, count_states
 from orchestrator.store.store import Store
 from orchestrator.sweep.labels import labels
@@ -71,13 +71,18 @@ def next_command(name: str, statuses: Iterable[TrialStatus]) -> str:
 
 
 def _show_sweeps(store: Store, as_json: bool) -> None:
-    launches = store.newest_launches()
-    statuses = [[store.state(spec) for spec in launch.specs] for launch in launches]
-    running = [
-        store.running_launches(launch.sweep.name, states)
-        for launch, states in zip(launches, statuses, strict=True)
-    ]
-    sweeps = list(zip(launches, map(count_states, statuses), running, strict=True))
+    sweeps, unread = [], []
+    for name in store.sweeps():
+        try:
+            if launch := store.newest_launch(name):
+                states = [store.state(spec) for spec in launch.specs]
+                by = store.running_launches(name, states)
+                sweeps.append((launch, count_states(states), by))
+        except (OSError, UnreachableError) as error:
+            why = permissions.in_a_line(error) if isinstance(error, OSError) else error
+            unread.append(f"sweep {name} cannot be read: {why}")
+    for line in unread:
+        screen.say(line)
     if as_json:
         screen.show_json({"sweeps": [_sweep_as_json(*sweep) for sweep in sweeps]})
     elif sweeps:
@@ -86,6 +91,8 @@ def _show_sweeps(store: Store, as_json: bool) -> None:
             for x, n, by in sweeps
         ]
         screen.show(screen.table(["sweep", "launched", "run by", "trials"], rows))
+    elif unread:
+        return
     elif store.root.exists() and not store.root.is_dir():
         raise UserError(f"store {store.root}: is not a folder; give another with --store")
     else:

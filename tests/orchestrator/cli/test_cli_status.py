@@ -194,3 +194,18 @@ def test_a_store_that_is_a_file_is_a_mistake(bnsweep, tmp_path):
     said = bnsweep("status")
     assert said.code == 2
     assert said.err == f"store {tmp_path / 'runs'}: is not a folder; give another with --store\n"
+
+
+def test_a_sweep_that_cannot_be_read_is_a_line_and_the_others_are_listed(bnsweep, launched):
+    folder = launched.sweeps_folder / "odd"
+    folder.mkdir()
+    (folder / "launches").symlink_to("launches")  # whoever looks, root too, is told of a loop
+    said = bnsweep("status")
+    assert (said.code, "depth" in said.out) == (0, True)
+    why = f"{folder}/launches: Too many levels of symbolic links"
+    assert f"sweep odd cannot be read: {why}" in said.err.replace("\n", " ")
+    assert [sweep["sweep"] for sweep in json.loads(bnsweep("status", "--json").out)["sweeps"]] == [
+        "depth"
+    ]
+    named = bnsweep("status", "odd")
+    assert (named.code, why in named.err) == (3, True)
