@@ -51,7 +51,7 @@ def _attempt(store: Store, trial_id: str, number: int) -> str:
     start = liveness.read_start(folder)
     parts = [f"{when(start.time_ms)} on {start.owner}" if start else "begun, by nobody known"]
     if start and start.user:
-        parts.append(f"by {start.user}")
+        parts[0] += f" by {start.user}"
     if start and start.resumed_from:
         parts.append(
             f"went on from attempt {start.resumed_from.attempt}, epoch {start.resumed_from.epoch}"

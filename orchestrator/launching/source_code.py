@@ -26,7 +26,9 @@ def commit(root: Path = _ROOT) -> str:
         return ""
     git = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     try:
-        said = subprocess.run(git, capture_output=True, text=True, timeout=_GIT_S, check=True)
+        said = subprocess.run(
+            git, capture_output=True, encoding="utf-8", timeout=_GIT_S, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return said.stdout.strip()

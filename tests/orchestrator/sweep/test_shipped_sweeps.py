@@ -20,6 +20,7 @@ TRIALS = {
     "cifar10-small": 2,
     "depth": 105,
     "depth_width": 80,
+    "fair_rates": 48,
     "gamma_beta": 80,
     "gammas": 120,
     "imagenet_all_but_bn": 30,
