@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrator.reporting import csv_tables, page, statements, verdicts
 from orchestrator.reporting.figures import drawing
 from orchestrator.reporting.figures.accuracy import accuracy_figures
+from orchestrator.reporting.figures.panels import CaptionedFigure
 from orchestrator.reporting.figures.probes import probe_figures
 from orchestrator.reporting.published import Published, published
 from orchestrator.reporting.sweep_results import SweepResults
 from orchestrator.reporting.tables import Table, show, with_interval
 from orchestrator.sweep.recipes import RECIPES
+from orchestrator.tracking.shown import command_of
 from trainer.files import write_atomically
 from trainer.results import Result
 
@@ -31,27 +34,63 @@ def build(sweep: SweepResults, out: Path) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     rows = published()
-    figures = [*accuracy_figures(sweep.groups, rows), *probe_figures(sweep.probed)]
-    for figure in figures:
+    accuracy = accuracy_figures(sweep.groups, rows)
+    probed = probe_figures(sweep.probed)
+    for figure in (*accuracy, *probed):
         drawing.save(figure.figure, out, figure.name)
     judged = verdicts.judge(rows, sweep.groups)
     checked = statements.check(sweep.groups)
-    for name, content in csv_tables.all_tables(sweep, judged, checked, rows).items():
-        write_atomically(out / f"{name}.csv", content.encode())
-    parts = [
-        *_summary(sweep),
-        page.heading("Accuracy"),
-        page.table(sweep.accuracy_table()),
-        *_validation(sweep),
-        *(page.picture((out / f"{f.name}.svg").read_bytes(), f.name, f.caption) for f in figures),
-        page.heading("Against the paper"),
-        *_against_the_paper(judged, checked, rows),
-        page.heading("How it was computed"),
-        page.table(computed_table(sweep.results)),
-        page.folded("The sweep file", page.code(sweep.launch.sweep.source or "(not stored)")),
-    ]
+    for name, text in csv_tables.all_tables(sweep, judged, checked, rows).items():
+        write_atomically(out / f"{name}.csv", text.encode())
+    sections = {
+        "Accuracy": [
+            page.table(sweep.accuracy_table()),
+            *_validation(sweep),
+            *_pictures(accuracy, out),
+        ],
+        "Inside the networks": _pictures(probed, out),
+        "Against the paper": _against_the_paper(judged, checked, rows),
+        "How it was computed": [
+            page.table(computed_table(sweep.results)),
+            page.folded("The sweep file", page.code(sweep.launch.sweep.source or "(not stored)")),
+        ],
+    }
+    sections = {title: content for title, content in sections.items() if content}
+    parts = [*_summary(sweep), page.table(origin_table(sweep)), page.contents(list(sections))]
+    for title, content in sections.items():
+        parts += [page.heading(title), *content]
     write_atomically(out / INDEX, page.page(f"Report: {sweep.name}", parts).encode())
     return out / INDEX
+
+
+def _pictures(figures: Sequence[CaptionedFigure], out: Path) -> list[str]:
+    return [page.picture((out / f"{f.name}.svg").read_bytes(), f.name, f.caption) for f in figures]
+
+
+def origin_table(sweep: SweepResults) -> Table:
+    """When, from which code and by which command the results came, and what they cost.
+
+    Times are UTC. The store alone decides, so the same results give the same page.
+    """
+    launch, results = sweep.launch, sweep.results
+    commit = launch.commit or "not known (launched outside of a git checkout)"
+    rows = [["launched", f"{_utc(launch.time_ms)}, launch {launch.number} on {launch.host}"]]
+    if results:
+        last = max(result.finished_ms for result in results)
+        seconds = sum(result.seconds for result in results)
+        cost = f"{seconds / 3600:,.2f} hours" if seconds >= 360 else f"{seconds:.0f} seconds"
+        rows.append(["last result", _utc(last)])
+        rows.append(["training time", f"{cost}, summed over {len(results)} trials"])
+    rows += [
+        ["commit", commit],
+        ["command", command_of(launch) or "none: the sweep was made in Python"],
+        ["runs in MLflow", f"experiment {sweep.name}: bnsweep ui {sweep.name}"],
+    ]
+    return Table("Where this comes from", ["what", "value"], rows)
+
+
+def _utc(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _summary(sweep: SweepResults) -> list[str]:

@@ -118,8 +118,12 @@ def finished(finished_store, tmp_path_factory):
 def test_the_page_is_one_file_that_refers_to_nothing_outside(finished):
     text = (finished / "index.html").read_text()
     references = re.findall(r'(?:src|href)="([^"]*)"', text)
-    assert references
-    assert all(reference.startswith("data:image/svg+xml;base64,") for reference in references)
+    anchors = {f"#{name}" for name in re.findall(r'id="([^"]*)"', text)}
+    outside = [reference for reference in references if reference not in anchors]
+    assert len(anchors) == 4
+    assert anchors < set(references)
+    assert outside
+    assert all(reference.startswith("data:image/svg+xml;base64,") for reference in outside)
     assert "http" not in text.replace("http-equiv", "")
     assert "name: &lt;depth&gt;" in text
 
@@ -148,6 +152,27 @@ def test_the_page_has_the_accuracy_table_and_names_the_protocol(finished):
     assert "Measured on 50 of 360 test images." in text
     assert "Not complete" not in text
     assert "8 published parameter counts, 8 equal to ours" in text
+
+
+def test_the_page_says_when_from_which_code_and_at_what_cost(finished, finished_store):
+    text = (finished / "index.html").read_text()
+    launched = finished_store.newest_launch("depth")
+    assert f"launch {launched.number} on {launched.host}" in text
+    assert launched.commit in text
+    assert "summed over 8 trials" in text
+    assert "bnsweep ui depth" in text
+
+
+def test_what_was_measured_inside_the_networks_has_a_heading_of_its_own(finished):
+    text = (finished / "index.html").read_text()
+    accuracy, inside, paper = (
+        text.index(f">{title}</h2>")
+        for title in ("Accuracy", "Inside the networks", "Against the paper")
+    )
+    for name in ("accuracy_depth", "training_curves"):
+        assert accuracy < text.index(f"({name}.svg") < inside
+    for name in ("gamma_histogram", "pruning"):
+        assert inside < text.index(f"({name}.svg") < paper
 
 
 def test_the_page_tells_the_validation_accuracy_apart_from_the_test_accuracy(store, tmp_path):
