@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ _NO_DATE: dict[str, Any] = {"svg": {"Date": None}, "png": {"Software": None}}
 PANEL_WIDTH, PANEL_HEIGHT, LEGEND_ROW, CHARACTER = 3.4, 2.4, 0.2, 0.065
 """Inches: one column of a journal, a line of a legend, a letter of a label."""
 DPI = 150
+MARKER_ROOM = 3.0
+"""Percentage points of a scale beyond its ends, so that no marker is cut."""
 MOST_TICKS = 10
 """Measured places on an x axis that are all written out."""
 
@@ -147,9 +149,16 @@ def legend(figure: Figure, axes: Sequence[Axes], paper: bool = False) -> None:
     )
 
 
-def interval(estimate: Estimate) -> float:
-    """Half of the interval; 0 where there is none."""
-    return estimate.half_width or 0.0
+FEWEST_FOR_INTERVAL = 3
+"""Of two seeds an interval is 12.7 standard errors to each side: it would stretch the axis and hide
+everything, so the seeds themselves are drawn. The tables have the numbers."""
+
+
+def margin(estimate: Estimate) -> float:
+    """Half of the interval where it is worth drawing; else nan, which draws nothing."""
+    if estimate.half_width is None or estimate.n < FEWEST_FOR_INTERVAL:
+        return float("nan")
+    return estimate.half_width
 
 
 def line_through(
@@ -157,7 +166,6 @@ def line_through(
     points: Sequence[tuple[float, Estimate]],
     style: Look,
     label: str,
-    margin: Callable[[Estimate], float] = interval,
 ) -> None:
     """A line through the means at each x, with their intervals."""
     axes.errorbar(
@@ -179,7 +187,6 @@ def bars(
     groups: Mapping[float, Replicates],
     width: float,
     metric: str = ACCURACY,
-    margin: Callable[[Estimate], float] = interval,
 ) -> None:
     """A bar for each configuration at its x, in the look of the mode `label`, with its seeds."""
     style = look(label)
@@ -205,23 +212,12 @@ def seeds(axes: Axes, x: float, values: Sequence[float], colour: str) -> None:
         axes.plot([x] * len(values), values, ".", color=colour, markersize=3, alpha=0.6, zorder=4)
 
 
-FEWEST_FOR_INTERVAL = 3
-"""Where many intervals would lie over each other: of two seeds they are 12.7 standard errors wide
-and hide everything, so the seeds themselves are drawn."""
-
-
-def margin(estimate: Estimate) -> float:
-    """Half of the interval where it is worth drawing among many; else nan, which draws nothing."""
-    if estimate.half_width is None or estimate.n < FEWEST_FOR_INTERVAL:
-        return float("nan")
-    return estimate.half_width
-
-
 def percent(axes: Sequence[Axes], label: str = "test accuracy (%)") -> None:
     """The y axis of all panels in percent, once everything is drawn; named on the left only."""
     low, high = axes[0].get_ylim()  # the panels share it
     for panel in axes:
-        panel.set_ylim(max(0.0, low), min(100.0, high))
+        # Room for the markers of 0 % and 100 %; bars stand on 0 by themselves.
+        panel.set_ylim(max(-MARKER_ROOM, low), min(100.0 + MARKER_ROOM, high))
         place = panel.get_subplotspec()
         if place is None or place.is_first_col():
             panel.set_ylabel(label)

@@ -209,6 +209,7 @@ def _k_panel(panel: Axes, members: Sequence[Replicates]) -> None:
         if member.spec.mode == "bn_only" and level:
             colour = drawing.look("bn_only").colour
             panel.axhline(level.mean, color=colour, label="bn_only")
-            panel.axhspan(level.low, level.high, color=colour, alpha=0.15, linewidth=0)
+            if level.n >= drawing.FEWEST_FOR_INTERVAL:
+                panel.axhspan(level.low, level.high, color=colour, alpha=0.15, linewidth=0)
     drawing.ticks_at(panel, [k for k, _ in means])
     panel.set_xlabel("k (trained weights of each output channel)")

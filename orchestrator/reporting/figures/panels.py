@@ -17,6 +17,7 @@ from orchestrator.reporting.replicates import ACCURACY, Replicates, origin, vari
 from orchestrator.reporting.tables import value_of
 from trainer.spec import TrialSpec
 
+SEEDS = "Means over seeds, each seed a dot; 95 % t intervals from three seeds on."
 MAX_PANELS = 6
 """Of one figure; a sweep that would need more has the rest in the tables."""
 
@@ -79,7 +80,7 @@ def first(panels: Mapping[str, T]) -> dict[str, T]:
 
 def caption(text: str, panels: Mapping[str, object]) -> str:
     """A caption for means over seeds."""
-    return f"{text}. Means over seeds with 95 % t intervals.{left_out(panels)}"
+    return f"{text}. {SEEDS}{left_out(panels)}"
 
 
 def left_out(panels: Mapping[str, object], name: str = "panels") -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from orchestrator.reporting.figures import drawing
 from orchestrator.reporting.figures.panels import (
+    SEEDS,
     CaptionedFigure,
     first,
     left_out,
@@ -22,7 +23,6 @@ from orchestrator.reporting.statements import BELOW
 from orchestrator.reporting.statistics import estimate
 from trainer.modes import trains_batch_norm
 
-SEEDS = "Means over seeds, each seed a dot; 95 % t intervals from three seeds on."
 UNITS_OFF = "trained/relu_units_off"
 
 
@@ -138,7 +138,7 @@ def shares(groups: Sequence[Replicates]) -> CaptionedFigure | None:
                 for member in members
                 if member.spec.mode == label
             }
-            drawing.bars(panel, label, bars, 0.84 / len(labels), metric, drawing.margin)
+            drawing.bars(panel, label, bars, 0.84 / len(labels), metric)
         names_height = drawing.names_below(panel, list(networks))
         panel.set_ylim(0, min(100.0, panel.get_ylim()[1]))
         panel.set_ylabel(title)
@@ -182,7 +182,7 @@ def _pruning_line(panel: Axes, probed: ProbedConfiguration, aside: float) -> Non
     columns = np.stack(probed.all("pruned_accuracy")).T.tolist()
     by_place = list(zip(places, columns, strict=True))
     points = [(place, share) for place, column in by_place if (share := estimate(column))]
-    drawing.line_through(panel, points, style, probed.group.spec.mode, drawing.margin)
+    drawing.line_through(panel, points, style, probed.group.spec.mode)
     for place, column in by_place:
         drawing.seeds(panel, place, column, style.colour)
 

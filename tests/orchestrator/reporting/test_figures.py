@@ -130,3 +130,30 @@ def test_many_places_on_an_axis_have_round_ticks_that_do_not_overlap():
         assert ("0.00225" in [text.get_text() for text in shown]) == measured
         boxes = [text.get_window_extent() for text in shown]
         assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
+
+
+def depth_figure(*accuracies):
+    """Accuracy against depth, of two depths with seeds of these accuracies."""
+    results = [
+        made(TrialSpec(epochs=2, depth=depth, seed=seed), accuracy)
+        for depth in (14, 20)
+        for seed, accuracy in enumerate(accuracies)
+    ]
+    (figure,) = (f for f in accuracy_figures(gather(results), ()) if f.name == "accuracy_depth")
+    return figure
+
+
+def test_an_interval_of_two_seeds_does_not_stretch_the_axis_and_one_of_three_is_drawn():
+    low, high = depth_figure(60.0, 64.0).figure.axes[0].get_ylim()
+    assert 55 < low < 60
+    assert 64 < high < 69
+    low, high = depth_figure(60.0, 62.0, 64.0).figure.axes[0].get_ylim()
+    assert low < 62 - 4.96
+    assert high > 62 + 4.96
+
+
+def test_the_marker_of_100_percent_has_room():
+    _, high = depth_figure(100.0, 99.0).figure.axes[0].get_ylim()
+    assert high > 100
+    _, high = depth_figure(100.0, 90.0, 95.0).figure.axes[0].get_ylim()
+    assert 100 < high <= 103
