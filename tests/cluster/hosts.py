@@ -7,6 +7,7 @@ ends exactly what was made. Nothing is sent to an address outside these namespac
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -20,6 +21,8 @@ from pathlib import Path
 _BIN = Path(sys.executable).parent
 _ROOT = Path(__file__).resolve().parents[2]
 _PREFIX = f"bns{os.getpid()}"
+_NETWORKS = itertools.count()
+"""Several in one process have names of their own."""
 
 
 def why_not() -> str:
@@ -59,7 +62,7 @@ class Host:
         self.folder = network.folder / name
         (self.folder / "ray").mkdir(parents=True)
         self._network = network
-        self._namespace = f"{_PREFIX}{name}"
+        self._namespace = f"{network.prefix}{name}"
         self._services: list[subprocess.Popen[bytes]] = []
         self._connect()
 
@@ -187,7 +190,8 @@ class Network:
         self.folder = Path(tempfile.mkdtemp(prefix="bns-", dir="/tmp"))
         self.scratch = self.folder / "t"
         self.scratch.mkdir()
-        self.bridge = f"{_PREFIX}br"
+        self.prefix = f"{_PREFIX}n{next(_NETWORKS)}"
+        self.bridge = f"{self.prefix}br"
         self.hosts: list[Host] = []
         _ip("netns", "add", self.bridge)
         _ip("-n", self.bridge, "link", "add", "br0", "type", "bridge")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,14 @@ from hosts import Host, wait_until
 
 from orchestrator.store import liveness
 from orchestrator.store.store import Store
+from trainer import journal, results
 
 pytestmark = pytest.mark.timeout(600)
 
 SWEEP = """\
 name: drained
 recipe: digits
-base: {depth: 14, epochs: 40}
+base: {depth: 14, epochs: 20000}
 axes: {trainable: [all, bn_only]}
 resources: {cpus: 2}
 """
@@ -39,6 +42,7 @@ class Story:
     moved_after_s: dict[str, float]
     """How long after the notice each trial's next attempt had begun."""
     launched: Any
+    """The launch, followed to its end."""
     store: Store
 
 
@@ -52,29 +56,43 @@ def trained_on(store: Store, host: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def story(cluster, tmp_path_factory) -> Story:
+def story(cluster, tmp_path_factory) -> Iterator[Story]:
+    """Told without its end: the trials would train for hours, and are stopped once they go on."""
     path = tmp_path_factory.mktemp("laptop") / "drained.yaml"
     path.write_text(SWEEP)
     hosts = _start(cluster, "d1", "d2", "d3", "d4")  # only these have two CPUs
+    try:
+        yield _told(cluster, path, hosts)
+    finally:
+        for host in hosts.values():
+            host.kill()
+        wait_until(lambda: not hosts.keys() & set(cluster.nodes()), 90, "the cluster as before")
+
+
+def _told(cluster, path: Path, hosts: dict[str, Host]) -> Story:
     launch = ("launch", str(path), "--cluster", cluster.url)
     assert cluster.bnsweep(*launch, "--detach").returncode == 0
     store = Store(cluster.store)
     wait_until(lambda: store.launch_numbers("drained"), 120, "the launch")
-    wait_until(
-        lambda: sum(bool(trained_on(store, host)) for host in hosts) == 2, 180, "two that train"
-    )
+    wait_until(lambda: sum(bool(trained_on(store, h)) for h in hosts) == 2, 180, "two that train")
     moved = {host: trained_on(store, host) for host in hosts if trained_on(store, host)}
+    with ThreadPoolExecutor() as pool:
+        followed = pool.submit(cluster.bnsweep, *launch, timeout_s=400)
+        first, second = moved
+        _drain(cluster, second)
+        hosts[first].terminate("ray start")
+        moved_after_s = {
+            host: wait_until(lambda t=t: len(store.attempts(t)) == 2, 120, f"{host}'s trial moved")
+            for host, t in moved.items()
+        }
+        wait_until(lambda: all(_has_gone_on(store, t) for t in moved.values()), 120, "more epochs")
+        wait_until(lambda: first not in cluster.nodes(), 90, f"an end of {first}")
+        assert cluster.bnsweep("stop", "drained", "--now", "--cluster", cluster.url).returncode == 0
+        return Story(moved, moved_after_s, followed.result(), store)
 
-    first, second = moved
-    _drain(cluster, second)
-    hosts[first].terminate("ray start")
-    moved_after_s = {
-        host: wait_until(lambda t=trial: len(store.attempts(t)) == 2, 120, f"{host}'s trial moved")
-        for host, trial in moved.items()
-    }
-    wait_until(lambda: first not in cluster.nodes(), 90, f"an end of {first}")
-    launched = cluster.bnsweep(*launch, timeout_s=400)
-    return Story(moved, moved_after_s, launched, store)
+
+def _has_gone_on(store: Store, trial: str) -> bool:
+    return bool(journal.read(store.attempt_folder(trial, 2) / results.JOURNAL))
 
 
 def _start(cluster, *names: str) -> dict[str, Host]:
@@ -96,10 +114,9 @@ def _drain(cluster, host: str) -> None:
     assert drained.returncode == 0, drained.stderr
 
 
-def test_every_trial_is_finished_and_the_launch_tells_who_moved(story):
-    assert story.launched.returncode == 0, story.launched.stderr
+def test_the_launch_tells_who_moved(story):
+    assert story.launched.returncode == 4, story.launched.stderr  # it was stopped in the end
     for host, trial in story.moved.items():
-        assert story.store.state(trial).state == "finished"
         assert f"{trial}: {host} is being drained: the trial moves on" in story.launched.stderr
 
 
@@ -112,6 +129,9 @@ def test_a_moved_trial_goes_on_elsewhere_where_it_was(story):
         assert liveness.read_start(first).host == host
         assert start.host not in story.moved
         assert start.resumed_from.epoch == failure.epoch
+        epochs = [record.epoch for record in story.store.journal(trial)]
+        assert epochs == list(range(len(epochs)))  # none is lost, and none trained twice
+        assert len(epochs) > failure.epoch + 1
 
 
 def test_nobody_waits_until_the_heartbeat_is_old(story):
