@@ -62,7 +62,7 @@ def test_a_running_trial_says_whose_it_is_and_where(bnsweep, launched):
     assert (trial["user"], trial["host"]) == (me, socket.gethostname())
     text = progress_or_cause(launched.state(RUNNING), RUNNING)
     assert text.endswith(f"{socket.gethostname()[:16]}, by {me}")
-    assert f"; by {me}" in bnsweep("show", RUNNING.trial_id).out
+    assert f" by {me}" in bnsweep("show", RUNNING.trial_id).out
 
 
 def test_a_start_of_before_names_no_user(launched):
