@@ -39,7 +39,8 @@ def test_after_a_pull_a_launch_trains_only_what_is_missing_and_audit_proves_it(
     assert bnsweep("launch", tiny, "--inline", "-q").code == 0
     assert [store.state(t).state for t in store.trial_ids()] == ["finished"] * 2
     assert store.attempts(pulled) == [1]
-    assert f"finished; pulled from {url}" in bnsweep("show", pulled).out
+    shown = json.loads(bnsweep("show", pulled, "--json").out)  # where no line is folded
+    assert shown["attempt 1"].endswith(f"finished; pulled from {url}")
     assert (store.trial_folder(pulled) / "result.json").stat() == before
     said = bnsweep("audit", "tiny")
     assert said.code == 0, said.out
