@@ -13,7 +13,7 @@ import torch
 from small_trials import SMALL, small
 
 from trainer import __main__ as command
-from trainer import journal
+from trainer import journal, results
 from trainer.kernels import build
 from trainer.results import CHECKPOINT, JOURNAL, RESULT, Result
 
@@ -184,3 +184,29 @@ def test_the_help_names_every_command(capsys) -> None:
         run("--help")
     text = capsys.readouterr().out
     assert [name for name in command.COMMANDS if f"\n    {name}" not in text] == []
+
+
+def test_repeat_finds_each_number_again_or_the_first_that_is_another(
+    spec_file, tmp_path, capsys
+) -> None:
+    folder = tmp_path / "t"
+    assert run(spec_file, "--out", folder, "--device", "cpu") == 0
+    capsys.readouterr()
+    assert run("repeat", folder / RESULT) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["difference"], answer["comparable"], answer["unlike"]) == ("", True, [])
+    assert answer["epochs"] == answer["all_epochs"] == SMALL["epochs"]
+
+    result = Result.model_validate_json((folder / RESULT).read_bytes())
+    result.history[1].metrics["train/loss"] += 1e-9
+    results.write(folder / "changed.json", result)
+    assert run("repeat", folder / "changed.json", "--epochs", 1) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["difference"].startswith("epoch 1: train/loss was ")
+    assert answer["epochs"] == 1
+
+    (folder / "damaged.json").write_bytes((folder / RESULT).read_bytes()[:-40])
+    assert run("repeat", folder / "damaged.json") == 2
+    assert "no whole result" in capsys.readouterr().err
+    assert run("repeat", folder / RESULT, "--epochs", -1) == 2
+    assert "--epochs: found -1" in capsys.readouterr().err
