@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def resume(
 
 
 def _data_of(launch: Launch) -> Path | None:
-    """The data folder of the launch, where this machine has it."""
-    folder = Path(launch.data)
-    return folder if launch.data and folder.is_dir() else None
+    """The data folder of the launch, where this machine has it and this user may read it."""
+    if launch.data and os.access(launch.data, os.R_OK | os.X_OK):
+        return Path(launch.data)
+    return None

@@ -9,7 +9,7 @@ def test_ui_prints_the_chart_page_of_the_last_sweep_on_the_configured_server(
     said = bnsweep("ui", "--no-browser")
     assert said.code == 0
     assert said.out.startswith(f"{mlflow_server.url}/#/experiments/")
-    assert said.out.rstrip().endswith("runs?compareRunsMode=CHART")
+    assert said.out.rstrip().endswith("&compareRunsMode=CHART")
 
 
 def test_ui_of_a_sweep_that_was_never_launched_is_a_mistake(bnsweep, launched):
