@@ -103,14 +103,20 @@ def _cpu_name() -> str:
 def repeats(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether what was computed under one record of `describe` goes on bit for bit under another.
 
-    On a GPU only `deterministic` kernels repeat their bits. A pack's members have those of a trial
-    alone, so has a trial of several processes, and records older than the choice of a decoder name
-    none."""
-    if now["device"] != "cpu" and not now["deterministic"]:
-        return False
+    On a GPU only `deterministic` kernels repeat their bits."""
+    return (now["device"] == "cpu" or now["deterministic"]) and not unlike(before, now)
+
+
+def unlike(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """In what two records differ that decides bits.
+
+    A pack's members have those of a trial alone, so has a trial of several processes, and records
+    older than the choice of a decoder name none."""
     decoder = {"decoder": now["decoder"]} if "decoder" in now else {}
     same_bits = {"packed": 1, "processes": 1}
-    return {**decoder, **before, **same_bits} == {**now, **same_bits}
+    one, other = {**decoder, **before, **same_bits}, {**now, **same_bits}
+    missing = object()
+    return [k for k in sorted({*one, *other}) if one.get(k, missing) != other.get(k, missing)]
 
 
 @contextmanager

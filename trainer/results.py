@@ -127,8 +127,13 @@ def _check(content: bytes) -> bool:
     return True
 
 
+def same_number(one: float | None, other: float | None) -> bool:
+    """Whether two values of a metric are the same, be they no number."""
+    both = one is not None and other is not None
+    return one == other or (both and math.isnan(one or 0.0) and math.isnan(other or 0.0))
+
+
 def _same(one: dict[str, float], other: dict[str, float]) -> bool:
     return one.keys() == other.keys() and all(
-        value == other[name] or (math.isnan(value) and math.isnan(other[name]))
-        for name, value in one.items()
+        same_number(value, other[name]) for name, value in one.items()
     )

@@ -84,19 +84,23 @@ def verify(
 
     `before` is called with each one's index before it begins. `seed`: the lot, for the certificate.
     """
-    found = []
+    found: list[Repeated] = []
+    begun_ms = time.time_ns() // 1_000_000
+    # A store that cannot be written says so before hours of training, and a kill loses one trial.
+    kept = store.keep_certificate(name, certificate(name, found, seed, begun_ms))
     for index, spec in enumerate(specs):
         before(index)
         found.append(train_again(store, spec, data, epochs))
-    return found, store.keep_certificate(name, certificate(name, found, seed))
+        store.keep_certificate(name, certificate(name, found, seed, begun_ms))
+    return found, kept
 
 
-def certificate(name: str, found: Sequence[Repeated], seed: int) -> dict[str, Any]:
-    """What a later reader must know to judge it."""
+def certificate(name: str, found: Sequence[Repeated], seed: int, time_ms: int) -> dict[str, Any]:
+    """What a later reader must know to judge it. `time_ms`: when it was begun."""
     return {
         "version": 1,
         "sweep": name,
-        "time_ms": time.time_ns() // 1_000_000,
+        "time_ms": time_ms,
         "host": socket.gethostname(),
         "seed": seed,
         "trials": [asdict(repeated) for repeated in found],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+from pathlib import Path
 
 from orchestrator.errors import UserError
 from orchestrator.store.records import Launch, stands_for
@@ -24,6 +26,13 @@ def launch_of(store: Store, name: str) -> Launch:
     if launch is None:
         raise UserError(f"sweep {name}: not in {store.root}{_near(name, known)}")
     return launch
+
+
+def data_of(launch: Launch) -> Path | None:
+    """The data folder of the launch, where this machine has it and this user may read it."""
+    if launch.data and os.access(launch.data, os.R_OK | os.X_OK):
+        return Path(launch.data)
+    return None
 
 
 def sweep_names(store: Store, name: str) -> list[str]:

@@ -26,8 +26,6 @@ from trainer.train import Options, train
 HELP = "Train a finished trial again, or its first epochs, and compare. Print the answer as JSON."
 
 _TIMED = "images_per_second"
-_SAME_BITS = ("packed", "processes")
-"""Parts of a record of numerics that change no bit."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,16 +63,13 @@ class Again:
 def compare(result: Result, again: Again) -> dict[str, Any]:
     """Whether each number that both have is the same, and the first that is not."""
     before, now = result.numerics, again.numerics
-    unlike = [
-        key for key in sorted({*before, *now} - {*_SAME_BITS}) if before.get(key) != now.get(key)
-    ]
     return {
         "trial_id": result.trial_id,
         "epochs": again.history[-1].epoch,
         "all_epochs": result.epochs,
         "comparable": numerics.repeats(before, now) and result.exact,
         "difference": _first_difference(result, again),
-        "unlike": unlike,
+        "unlike": numerics.unlike(before, now),
         "same_code": result.digests.get("code") == again.digests.get("code"),
         "test_accuracy": [
             record.metrics.get("test/accuracy")
@@ -120,12 +115,8 @@ def _first_difference(result: Result, again: Again) -> str:
     for before, now in zip(result.history, again.history, strict=False):
         for metric in (*before.metrics, *(now.metrics.keys() - before.metrics.keys())):
             then, there = before.metrics.get(metric), now.metrics.get(metric)
-            if metric != _TIMED and not _same(then, there):
+            if metric != _TIMED and not results.same_number(then, there):
                 return f"epoch {now.epoch}: {metric} was {then}, is {there}"
     if "final" in again.digests and result.digests["final"] != again.digests["final"]:
         return "final weights: other bits"
     return ""
-
-
-def _same(one: float | None, other: float | None) -> bool:
-    return one == other or (one != one and other != other)

@@ -50,9 +50,10 @@ def plan(
     """
     sweep = sweep_spec.load(sweep_file, overrides, data=data_folder)
     settings = load_settings(store_folder, data_folder)
-    planned = planning.make(sweep, Store(settings.store))
+    store = Store(settings.store)
+    planned = planning.make(sweep, store)
     doubt = limits.check(planned, max_gpu_hours, max_memory, unknown_passes=True)
-    cost = power.power(planned, Store(settings.store), points) if points else None
+    cost = power.power(planned, store, points) if points else None
     if as_json:
         content = planned.to_json()
         if points:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import typer
 
@@ -16,7 +14,6 @@ from orchestrator.launching.rounds import Order
 from orchestrator.library import Sweep
 from orchestrator.settings import load as load_settings
 from orchestrator.store import lookup
-from orchestrator.store.records import Launch
 from orchestrator.store.store import Store
 
 EXAMPLES = ("bnsweep resume quickstart", "bnsweep resume quickstart --trial 6dcfdff9")
@@ -47,7 +44,7 @@ def resume(
     """
     store = Store(load_settings(store_folder).store)
     launch = lookup.launch_of(store, name)
-    settings = load_settings(store.root, data_folder, default_data=_data_of(launch))
+    settings = load_settings(store.root, data_folder, default_data=lookup.data_of(launch))
     trial_ids = tuple(lookup.trial_id(store, typed) for typed in trials)
     known = {spec.trial_id for spec in launch.specs}
     if strangers := [trial_id for trial_id in trial_ids if trial_id not in known]:
@@ -71,10 +68,3 @@ def resume(
         notify,
     )
     return run(sweep, plan, order, settings, chosen)
-
-
-def _data_of(launch: Launch) -> Path | None:
-    """The data folder of the launch, where this machine has it and this user may read it."""
-    if launch.data and os.access(launch.data, os.R_OK | os.X_OK):
-        return Path(launch.data)
-    return None

@@ -45,10 +45,10 @@ def verify(
     Where trials are computed as they were, the numbers are equal to the last bit: exit code 1 where
     one is not. What was found is kept in the store.
     """
-    settings = load_settings(store_folder, data_folder)
-    store = Store(settings.store)
+    store = Store(load_settings(store_folder).store)
     store.check_version()
-    lookup.launch_of(store, name)
+    launch = lookup.launch_of(store, name)
+    settings = load_settings(store.root, data_folder, default_data=lookup.data_of(launch))
     lot = secrets.randbelow(2**32) if seed is None else seed
     only = [lookup.trial_id(store, typed) for typed in trials]
     specs = repeating.drawn(store, name, sample, lot, only)

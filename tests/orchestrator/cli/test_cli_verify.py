@@ -1,9 +1,11 @@
 """verify on real trials: what trains again is the same, and what was changed is found."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from orchestrator.launching import verify as repeating
 from orchestrator.launching.driver import InlineLauncher, launch
 from orchestrator.reporting import sweep_results
 from orchestrator.settings import load
@@ -16,6 +18,7 @@ from trainer.spec import TrialSpec
 TINY = TrialSpec(
     depth=8, dataset="synthetic", image_size=8, train_subset=64, batch_size=32, epochs=2, lr=0.01
 )
+SAME = repeating.Repeated(TINY.trial_id, "same", "")
 TRIALS = (
     TINY,
     TINY.changed(trainable="output_only"),
@@ -27,6 +30,7 @@ TRIALS = (
 def trained(tmp_path, monkeypatch):
     """The sweep `tiny`, finished, its two output_only trials as one pack."""
     settings = load(store=tmp_path / "runs", data=tmp_path / "data")
+    (tmp_path / "data").mkdir()
     monkeypatch.setenv("BNSWEEP_DATA", str(settings.data))
     assert launch(SweepSpec(name="tiny", trials=TRIALS), settings, InlineLauncher).exit_code == 0
     return Store(settings.store)
@@ -103,10 +107,35 @@ def test_a_trial_that_cannot_be_trained_here_says_why(bnsweep, trained):
     assert "tpu" in one["detail"]
 
 
-def test_the_same_seed_draws_the_same_trials(trained):
-    from orchestrator.launching.verify import drawn
+def test_the_data_is_looked_for_where_the_launch_had_it(bnsweep, trained, tmp_path, monkeypatch):
+    """Asked of the trainer's own process, which is told the folder."""
+    given = []
+    monkeypatch.delenv("BNSWEEP_DATA")
+    monkeypatch.setattr(repeating, "train_again", lambda *a: given.append(a[2]) or SAME)
+    verify(bnsweep, trained, "--trial", TINY.trial_id)
+    (tmp_path / "data").rename(tmp_path / "moved")
+    verify(bnsweep, trained, "--trial", TINY.trial_id)
+    assert given == [tmp_path / "data", Path.cwd() / "data"]
 
-    lots = [[spec.trial_id for spec in drawn(trained, "tiny", 2, seed)] for seed in (1, 1, 2, 3, 4)]
+
+def test_what_was_found_before_a_kill_is_kept(trained, tmp_path):
+    def killed(index):
+        if index == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        repeating.verify(trained, "tiny", TRIALS, tmp_path / "data", epochs=1, before=killed)
+    (kept,) = trained.certificates("tiny")
+    assert [(one["trial_id"], one["verdict"]) for one in kept["trials"]] == [
+        (TINY.trial_id, "same")
+    ]
+
+
+def test_the_same_seed_draws_the_same_trials(trained):
+    lots = [
+        [spec.trial_id for spec in repeating.drawn(trained, "tiny", 2, seed)]
+        for seed in (1, 1, 2, 3, 4)
+    ]
     assert lots[0] == lots[1]
     assert any(lot != lots[0] for lot in lots)
 
